@@ -1,22 +1,28 @@
 """The kinds of value that a setting can have: told, checked, and read from text.
 
 A kind is a type as a dataclass declares it: `str`, `int`, `float`, `bool`, `Literal[...]`,
-`tuple[int, ...]`, or one of these `| None`. Standard library only.
+`tuple[int, ...]`, several of these, or `Length`. Standard library only.
 """
 
 from __future__ import annotations
 
+import re
 import reprlib
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
 Leaf = str | int | float | bool | None | tuple[Any, ...]
 Limits = tuple[float, float] | None
+# Epochs, or a share of a stage such as "25%": the only text that may stand for a number.
+Length = float | str
+_SHARE = re.compile(r"\d+(\.\d+)?%")
 
 
 def fits(kind: Any, value: Any) -> bool:
     """Says whether a value is of a kind; a whole number may stand for a float."""
-    if get_origin(kind) in (Union, types.UnionType):
+    if kind == Length and isinstance(value, str):
+        return bool(_SHARE.fullmatch(value)) and float(value[:-1]) <= 100
+    if _is_union(kind):
         return any(fits(each, value) for each in get_args(kind))
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in get_args(kind)
@@ -26,6 +32,17 @@ def fits(kind: Any, value: Any) -> bool:
         number = int if kind is int else (int, float)
         return isinstance(value, number) and not isinstance(value, bool) and value == value
     return isinstance(value, kind)
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def settle(kind: Any, value: Leaf) -> Leaf:
+    """Returns a value that fits; a whole number that stands for a float becomes one."""
+    members = get_args(kind) if _is_union(kind) else (kind,)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_whole and float in members and int not in members else value  # type: ignore[arg-type]
 
 
 def within(limits: Limits, value: Leaf) -> bool:
@@ -38,10 +55,13 @@ def within(limits: Limits, value: Leaf) -> bool:
 
 def describe(kind: Any, limits: Limits = None) -> str:
     """Says in words what a kind is: `a whole number from 8 to 4096, or none`."""
-    if get_origin(kind) in (Union, types.UnionType):
+    if kind == Length:
+        return f"a number of epochs{_range(limits)}, or a share of the stage such as 25%"
+    if _is_union(kind):
         return ", or ".join(describe(each, limits) for each in get_args(kind))
     if get_origin(kind) is Literal:
-        return "one of " + ", ".join(get_args(kind))
+        names = get_args(kind)
+        return f"one of {', '.join(names)}" if len(names) > 1 else names[0]
     if get_origin(kind) is tuple:
         items = describe(get_args(kind)[0]).removeprefix("a ") + "s"
         return f"a tuple of {items}{_range(limits)}, with commas between, or ()"
@@ -60,8 +80,8 @@ def from_text(kind: Any, text: str) -> Leaf:
     Raises:
         ValueError: If the text is no such value.
     """
-    if get_origin(kind) in (Union, types.UnionType):
-        return None if text.strip().lower() == "none" else from_text(get_args(kind)[0], text)
+    if _is_union(kind):
+        return _from_text_of_any(get_args(kind), text)
     if get_origin(kind) is tuple:
         items = text.strip().strip("()[]").split(",")
         return tuple(from_text(get_args(kind)[0], item) for item in items if item.strip())
@@ -70,6 +90,19 @@ def from_text(kind: Any, text: str) -> Leaf:
             raise ValueError(text)
         return text.strip().lower() == "true"
     return kind(text) if kind in (int, float) else text
+
+
+def _from_text_of_any(kinds: tuple[Any, ...], text: str) -> Leaf:
+    if types.NoneType in kinds and text.strip().lower() == "none":
+        return None
+    for kind in kinds:
+        try:
+            value = from_text(kind, text)
+        except ValueError:
+            continue
+        if fits(kind, value):
+            return value
+    raise ValueError(text)
 
 
 def to_text(value: Leaf) -> str:

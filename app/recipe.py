@@ -50,10 +50,21 @@ class Augmentation:
     """How training images are varied.
 
     Attributes:
-        preset: Strength of the albumentations pipeline.
+        preset: Strength of the albumentations pipeline; rand_augment draws its operations.
+        operations: How many of rand_augment's operations each image goes through.
+        magnitude: How strong rand_augment's operations are, from 0 to 10.
+        flip: Which mirror images are as good as the image.
+        mixup: Alpha of the Beta distribution by which pairs of images are blended; 0 for none.
+        cutmix: Alpha of the Beta distribution by which a part of an image is replaced with
+            that of another; 0 for none. With mixup each batch draws one of the two.
     """
 
-    preset: Literal["none", "light", "medium", "strong"] = "light"
+    preset: Literal["none", "light", "medium", "strong", "rand_augment"] = "light"
+    operations: int = _between(1, 10, 2)
+    magnitude: float = _between(0.0, 10.0, 5.0)
+    flip: Literal["none", "horizontal", "both"] = "horizontal"
+    mixup: float = _between(0.0, 100.0, 0.0)
+    cutmix: float = _between(0.0, 100.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -63,18 +74,27 @@ class Head:
     Attributes:
         pooling: How a feature map becomes a vector.
         units: Widths of the hidden layers, such as 256,128; () for none.
+        funnel: How many hidden layers, in place of units: their widths fall by the same
+            factor from that of the features to the number of classes.
         activation: Activation of the hidden layers.
         batch_norm: Batch normalisation in each hidden layer, before its activation.
+        residual: Whether the input of each hidden layer is added to its output, through a
+            linear projection where their widths differ.
         dropout: Share of the inputs of every dense layer that is dropped in training.
         initializer: Keras initializer of the dense kernels.
+        output_bias: What the last bias starts from: zeros, or the log share of each class.
+        l1: Penalty on the absolute values of the dense kernels, added to the loss.
+        l2: Penalty on the squares of the dense kernels, added to the loss.
     """
 
     pooling: Literal["average", "max"] = "average"
     units: tuple[int, ...] = _between(1, 65536, ())
+    funnel: int = _between(0, 10, 0)
     activation: Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"] = (
         "relu"
     )
     batch_norm: bool = False
+    residual: bool = False
     dropout: float = _between(0.0, 0.99, 0.2)
     initializer: Literal[
         "glorot_uniform",
@@ -85,7 +105,12 @@ class Head:
         "lecun_normal",
         "orthogonal",
         "random_normal",
+        "random_uniform",
+        "zeros",
     ] = "glorot_uniform"
+    output_bias: Literal["zeros", "priors"] = "zeros"
+    l1: float = _between(0.0, 1000.0, 0.0)
+    l2: float = _between(0.0, 1000.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -94,27 +119,71 @@ class Stage:
 
     Attributes:
         epochs: Most passes over the training images.
-        learning_rate: Peak learning rate.
-        unfreeze: What trains beside the head: head, top:<k blocks>, a block's name, 0.3, or all.
-        optimizer: Keras optimizer.
-        weight_decay: Decoupled weight decay a step, on kernels only.
-        schedule: Course of the learning rate after the warm-up.
-        warmup_epochs: Epochs in which the learning rate rises from zero to its peak; half of
-            the stage at most.
+        learning_rate: Peak learning rate; auto finds it by a range test as the stage begins.
+        unfreeze: What trains beside the head: head, top:<k blocks>, a block's name for it and
+            all after it, <block>..<block> for these alone, 0.3, or all.
+        loss: What is minimised; cross_entropy is a softmax's for many classes, a sigmoid's for
+            two classes and for many labels.
+        focal_gamma: How much the focal loss turns from images that are easy already.
+        class_weights: Whether rare classes weigh as much in all as frequent ones.
         label_smoothing: Share of each label that is spread over all classes.
+        optimizer: Keras optimizer.
+        momentum: Of momentum and nesterov.
+        weight_decay: Decoupled weight decay a step, on kernels only.
+        layer_decay: Factor of the learning rate from each block to the one below it, the head
+            at 1.
+        schedule: Course of the learning rate after the warm-up.
+        warmup_epochs: In which the learning rate rises from zero to its peak; half of the stage
+            at most. For one_cycle the length of the rise, 30 % of the stage if 0.
+        decay_epochs: Until the step and exponential schedules have multiplied the rate by
+            decay_rate, and so on.
+        decay_rate: Factor of the step, exponential and plateau schedules.
+        decay_power: Exponent of the polynomial schedule; 1 falls in a straight line.
+        plateau_patience: Epochs without a better validation loss before the plateau schedule
+            lowers the rate.
+        clip_value: Largest absolute value of any gradient.
+        clip_norm: Largest norm of the gradient of any one weight array.
+        global_clip_norm: Largest norm of all gradients together.
+        accumulate_steps: Batches whose gradients are averaged for one update.
+        weight_average: Whether the weights that are measured and kept are averages: ema, an
+            exponential moving one over steps, or swa, an equal one over epochs.
+        ema_momentum: Share of the moving average that each step keeps.
+        swa_start: When stochastic weight averaging begins.
         patience: Epochs without a better validation loss before the stage stops.
         train_batch_norm: Whether BatchNorm of the unfrozen blocks trains; else it stays
             in inference mode, statistics and scales as they are.
     """
 
     epochs: int = _between(1, 100_000, 10)
-    learning_rate: float = _between(0.0, 1000.0, 1e-3)
+    learning_rate: float | Literal["auto"] = _between(0.0, 1000.0, 1e-3)
     unfreeze: str = "head"
-    optimizer: Literal["adam", "adamw", "nadam", "sgd", "momentum", "rmsprop"] = "adam"
-    weight_decay: float = _between(0.0, 1.0, 0.0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_epochs: float = _between(0.0, 100_000.0, 0.0)
+    loss: Literal["cross_entropy", "sigmoid_cross_entropy", "focal", "hinge", "squared_error"] = (
+        "cross_entropy"
+    )
+    focal_gamma: float = _between(0.0, 10.0, 2.0)
+    class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = _between(0.0, 0.9, 0.0)
+    optimizer: Literal[
+        "sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "lion"
+    ] = "adam"
+    momentum: float = _between(0.0, 0.999, 0.9)
+    weight_decay: float = _between(0.0, 1.0, 0.0)
+    layer_decay: float = _between(0.01, 1.0, 1.0)
+    schedule: Literal[
+        "constant", "step", "exponential", "polynomial", "cosine", "one_cycle", "plateau"
+    ] = "constant"
+    warmup_epochs: float | str = _between(0.0, 100_000.0, 0.0)
+    decay_epochs: float | str = _between(0.01, 100_000.0, "30%")
+    decay_rate: float = _between(0.0001, 0.9999, 0.1)
+    decay_power: float = _between(0.01, 10.0, 1.0)
+    plateau_patience: int = _between(1, 100_000, 2)
+    clip_value: float | None = _between(1e-12, 1e12, None)
+    clip_norm: float | None = _between(1e-12, 1e12, None)
+    global_clip_norm: float | None = _between(1e-12, 1e12, None)
+    accumulate_steps: int = _between(1, 65536, 1)
+    weight_average: Literal["none", "ema", "swa"] = "none"
+    ema_momentum: float = _between(0.0, 0.999999, 0.99)
+    swa_start: float | str = _between(0.0, 100_000.0, "75%")
     patience: int = _between(1, 100_000, 5)
     train_batch_norm: bool = False
 
@@ -158,7 +227,13 @@ class Recipe:
         stages: What is trained when, in order.
         seed: Seeds initialisation, splits, order, dropout and augmentation.
         precision: auto is mixed_float16 on a GPU and float32 elsewhere.
-        jit_compile: Whether XLA compiles the steps; none is yes on one GPU and no elsewhere.
+        deterministic: Whether the same seed gives the same weights, bit by bit; false is quicker
+            on a GPU.
+        threads: Among how many threads an operation is divided while deterministic: the bits
+            follow from it, and not from the number of cores.
+        jit_compile: Whether XLA compiles the steps; none is yes on one GPU that need not be
+            deterministic, and no elsewhere.
+        checkpoint_steps: Steps from one checkpoint to the next; none is one each epoch.
     """
 
     name: str
@@ -170,7 +245,10 @@ class Recipe:
     stages: Mapping[str, Stage] = field(default_factory=lambda: {"train": Stage()})
     seed: int = _between(0, 2**31 - 1, 0)
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    deterministic: bool = True
+    threads: int = _between(1, 1024, 8)
     jit_compile: bool | None = None
+    checkpoint_steps: int | None = _between(1, 10**9, None)
 
     def __post_init__(self) -> None:
         """Takes a copy of the stages, so that whoever made the recipe cannot change it."""
@@ -199,10 +277,40 @@ def check(recipe: Recipe) -> None:
         if not _STAGE_NAME.fullmatch(name):
             raise RecipeError(f"{name!r} names a stage: use letters a to z, digits and _ only")
         _check_unfreeze(f"stages.{name}.unfreeze", stage.unfreeze)
+        _check_stage(recipe, f"stages.{name}", stage)
+    _check_head(recipe.head)
+    if recipe.deterministic and recipe.jit_compile:
+        raise RecipeError(
+            "jit_compile is true and deterministic is true, which Keras cannot do together: "
+            "add --deterministic false, or leave jit_compile"
+        )
+
+
+def _check_head(head: Head) -> None:
+    if head.units and head.funnel:
+        raise RecipeError("head.units and head.funnel both set the hidden layers: keep one of them")
+    if head.residual and not (head.units or head.funnel):
+        raise RecipeError("head.residual is true, but there is no hidden layer: set head.units")
+
+
+def _check_stage(recipe: Recipe, path: str, stage: Stage) -> None:
+    clips = ("clip_value", "clip_norm", "global_clip_norm")
+    given = [name for name in clips if getattr(stage, name) is not None]
+    if len(given) > 1:
+        raise RecipeError(f"{path} clips gradients by {' and '.join(given)}: keep one of them")
+    if stage.loss == "hinge" and stage.label_smoothing:
+        raise RecipeError(f"{path}.label_smoothing means nothing to the hinge loss: leave it at 0")
+    if stage.loss == "hinge" and (recipe.augmentation.mixup or recipe.augmentation.cutmix):
+        raise RecipeError(
+            f"{path}.loss is 'hinge', which needs one class an image: "
+            "set augmentation.mixup and augmentation.cutmix to 0"
+        )
 
 
 def _check_unfreeze(path: str, unfreeze: str) -> None:
     """Blocks are known only once the backbone is; a count or a share can be checked now."""
+    if ".." in unfreeze and not all(unfreeze.split("..", 1)):
+        raise RecipeError(f"{path} is {unfreeze!r}: write <first block>..<last block>")
     if unfreeze.startswith("top:") and not re.fullmatch(r"top:[1-9]\d*", unfreeze):
         raise RecipeError(f"{path} is {unfreeze!r}: write top:<number of blocks>, such as top:2")
     if re.match(r"[-+.\d]", unfreeze):

@@ -48,7 +48,7 @@ class Setting:
         """
         if not kinds.fits(self.kind, value) or not kinds.within(self.limits, value):
             raise RecipeError(f"{self.path} is {kinds.quote(value)}: it must be {self.takes}")
-        return float(value) if self.kind is float and isinstance(value, int) else value
+        return kinds.settle(self.kind, value)
 
     def read(self, text: str) -> Leaf:
         """Returns the value that a text of the command line stands for.

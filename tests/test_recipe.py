@@ -27,11 +27,20 @@ def values(leaf: settings.Setting) -> st.SearchStrategy[Any]:
         "validation_fraction": st.floats(0.01, 0.49),
         "test_fraction": st.floats(0.01, 0.49),
         "unfreeze": st.sampled_from(["head", "all", "0.3", "1", "top:1", "top:12", "block_3"]),
+        # What excludes one another is tried by tests of its own.
+        "clip_value": st.none(),
+        "clip_norm": st.none(),
+        "funnel": st.just(0),
+        "residual": st.just(False),
+        "loss": st.sampled_from(["cross_entropy", "sigmoid_cross_entropy", "focal"]),
+        "jit_compile": st.sampled_from([None, False]),
     }
     return special.get(leaf.path.split(".")[-1], of_kind(leaf.kind, leaf.limits))
 
 
-def of_kind(kind: Any, limits: kinds.Limits) -> st.SearchStrategy[Any]:
+def of_kind(kind: Any, limits: Any) -> st.SearchStrategy[Any]:
+    if kind == kinds.Length:
+        return st.floats(*limits) | st.sampled_from(["0%", "2.5%", "100%"])
     if get_origin(kind) in (Union, types.UnionType):
         return st.one_of(*(of_kind(each, limits) for each in get_args(kind)))
     if get_origin(kind) is Literal:
@@ -198,3 +207,32 @@ def test_an_unknown_setting_is_answered_with_the_likeliest_one() -> None:
 def test_a_change_is_said_by_its_full_path() -> None:
     after = override(RECIPE, {"fine_tune.epochs": 3})
     assert settings.differences(RECIPE, after) == ["stages.fine_tune.epochs: 10 -> 3"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clip_norm": 1.0, "global_clip_norm": 1.0}, "clip_norm and global_clip_norm: keep one"),
+        ({"head.units": (8,), "head.funnel": 1}, "both set the hidden layers"),
+        ({"head.residual": True}, "there is no hidden layer"),
+        ({"loss": "hinge", "label_smoothing": 0.1}, "means nothing to the hinge loss"),
+        ({"loss": "hinge", "mixup": 0.2}, "one class an image"),
+        ({"jit_compile": True}, "--deterministic false"),
+        ({"unfreeze": "block_3.."}, "<first block>..<last block>"),
+        ({"warmup_epochs": "110%"}, "a share of the stage such as 25%"),
+        ({"warmup_epochs": "fast"}, "a share of the stage such as 25%"),
+        ({"warmup_epochs": -1.0}, "from 0 to 100000"),
+        ({"learning_rate": "automatic"}, "a number from 0 to 1000, or auto"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    changes: dict[str, kinds.Leaf], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        override(RECIPE, changes)
+
+
+def test_a_length_is_read_as_epochs_or_as_a_share() -> None:
+    for text, value in (("2", 2.0), ("0.5", 0.5), ("25%", "25%")):
+        changes = settings.parse(RECIPE, {"fine_tune.warmup_epochs": text})
+        assert override(RECIPE, changes).stages["fine_tune"].warmup_epochs == value
