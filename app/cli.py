@@ -17,6 +17,7 @@ from typing import NoReturn
 from app import commands
 from app.commands import RunRecipe
 from app.errors import GraftError, RecipeError
+from app.options import OPTIONS, usage
 from app.recipe import Recipe
 from app.recipe_file import RecipeFile, first_line, load_recipe_file
 from app.version import __version__
@@ -24,6 +25,9 @@ from app.version import __version__
 _COMMANDS = {
     "train": "train a recipe in its stages, and measure the result",
     "show": "print a recipe with every setting, changed as asked",
+    "diagnose": "check a recipe the way a careful engineer does, before training it",
+    "find-lr": "find a learning rate by a range test, with a plot",
+    "ablate": "measure what each part of a recipe brings, by taking it away",
     "evaluate": "measure the model of a run again, on the images that it kept apart",
     "export": "write the model of a run as a SavedModel that answers image bytes",
     "predict": "name what images show, with a SavedModel alone, as CSV",
@@ -51,7 +55,8 @@ def main(recipe: Recipe, run: RunRecipe | None = None) -> None:
     """
     about = first_line(sys.modules["__main__"].__doc__)
     file = RecipeFile(Path(sys.argv[0]), recipe, run, about)
-    sys.exit(_guarded(lambda: _train(file, sys.argv[1:], f"python {sys.argv[0]}")))
+    called = f"python {sys.argv[0]}"
+    sys.exit(_guarded(lambda: _on_recipe("train", file, sys.argv[1:], called)))
 
 
 def graft() -> None:
@@ -108,8 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         for name, about in _COMMANDS.items()
     }
-    _add_recipe(command["train"], "[--run-dir DIR] ")
-    _add_recipe(command["show"], "")
+    for name in OPTIONS:
+        _add_recipe(command[name], name)
     for name in ("evaluate", "export"):
         command[name].add_argument("run", metavar="RUN", type=Path, help="the directory of a run")
     command["export"].add_argument(
@@ -131,9 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_recipe(command: argparse.ArgumentParser, options: str) -> None:
+def _add_recipe(command: argparse.ArgumentParser, name: str) -> None:
     """What follows the recipe is left as it is: only the recipe knows its settings."""
-    command.usage = f"{command.prog} RECIPE {options}[--SETTING VALUE ...]"
+    command.usage = usage(f"{command.prog} RECIPE", name)
     command.add_argument(
         "recipe", metavar="RECIPE", help="a recipe file, or the directory of a run to run again"
     )
@@ -152,14 +157,10 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if asked.command is None:
         parser.print_help()
         return 0
-    if asked.command == "train":
+    if asked.command in OPTIONS:
         file = load_recipe_file(Path(asked.recipe))
-        return _train(file, asked.settings, f"graft train {asked.recipe}")
-    if asked.command == "show":
-        file = load_recipe_file(Path(asked.recipe))
-        if _asks_for_help(asked.settings):
-            return commands.explain(file, f"graft show {asked.recipe}")
-        return commands.show(file, _pairs(asked.settings))
+        called = f"graft {asked.command} {asked.recipe}"
+        return _on_recipe(asked.command, file, asked.settings, called)
     if asked.command == "evaluate":
         return commands.evaluate(asked.run)
     if asked.command == "export":
@@ -177,16 +178,25 @@ def _check_command(command: str = "-", first: str = "-h") -> None:
         close = get_close_matches(command, _COMMANDS, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else "`graft --help` lists them."
         raise GraftError(f"graft has no command '{command}'. {hint}")
-    if command in ("train", "show") and first.startswith("-") and not _asks_for_help([first]):
+    if command in OPTIONS and first.startswith("-") and not _asks_for_help([first]):
         raise GraftError(f"the recipe comes first: graft {command} RECIPE {first} ...")
 
 
-def _train(file: RecipeFile, arguments: Sequence[str], called: str) -> int:
+def _on_recipe(command: str, file: RecipeFile, arguments: Sequence[str], called: str) -> int:
+    """Runs a command on a recipe: what is none of its options is a setting."""
     if _asks_for_help(arguments):
-        return commands.explain(file, f"{called} [--run-dir DIR]")
+        return commands.explain(file, usage(called, command), OPTIONS[command])
     given = _pairs(arguments)
-    directory = given.pop("run_dir", None)
-    return commands.train(file, given, directory)
+    names = [option.name for option in OPTIONS[command]]
+    options = {name: given.pop(name) for name in names if name in given}
+    work = {
+        "train": commands.train,
+        "show": commands.show,
+        "find-lr": commands.find_lr,
+        "diagnose": commands.diagnose,
+        "ablate": commands.ablate,
+    }[command]
+    return work(file, given, **options)
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:

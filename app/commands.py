@@ -13,22 +13,35 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app import settings, verbs
+from app.ablation.parts import default_parts, without
 from app.errors import ExportError, RecipeError
-from app.evaluation.tables import class_table, confusion_table
+from app.evaluation.tables import class_table, confusion_table, label_table, split_line
 from app.files import whole_file
+from app.options import Option
 from app.recipe import Recipe, check, override
 from app.recipe_file import RecipeFile
-from app.run_directory import Run, check_place, open_finished_run
+from app.run_directory import Run, check_place, open_finished_run, open_run
+from app.training.stage_names import check_stage
 
 _log = logging.getLogger("graft")
 
 RunRecipe = Callable[[Recipe, Path | None], Run]
 
 
-def train(file: RecipeFile, given: Mapping[str, str], directory: str | None) -> int:
+def train(
+    file: RecipeFile,
+    given: Mapping[str, str],
+    run_dir: str | None = None,
+    resume: str | None = None,
+) -> int:
     """Runs a recipe with some settings changed; the last line is where the run lies."""
+    if run_dir and resume:
+        raise RecipeError("--run-dir and --resume both say where the run lies: keep one of them")
     recipe = _changed(file.recipe, given)
-    place = None if directory is None else Path(directory).expanduser()
+    where = resume or run_dir
+    place = None if where is None else Path(where).expanduser()
+    if resume and place:
+        open_run(place)
     check_place(recipe, place)  # now: a run of its own may load TensorFlow first
     run: RunRecipe = file.run or verbs.run
     finished = run(recipe, place)
@@ -38,6 +51,63 @@ def train(file: RecipeFile, given: Mapping[str, str], directory: str | None) -> 
     return 0
 
 
+def find_lr(file: RecipeFile, given: Mapping[str, str], stage: str | None = None) -> int:
+    """Finds a learning rate; the last line is where the plot lies."""
+    recipe = _changed(file.recipe, given)
+    check_stage(recipe, stage)
+    verbs.check_ready(recipe)
+    finding = verbs.load("app.finding")
+    for line in finding.describe(finding.find(recipe, stage), file.path):
+        _say(line)
+    return 0
+
+
+def diagnose(file: RecipeFile, given: Mapping[str, str]) -> int:
+    """Prints what each check of a recipe found.
+
+    Returns:
+        1 if one failed, else 0.
+    """
+    recipe = _changed(file.recipe, given)
+    verbs.check_ready(recipe)
+    diagnosing = verbs.load("app.diagnosing")
+    passed = True
+    for finding in diagnosing.diagnose(recipe):
+        passed = passed and finding.passed
+        for line in diagnosing.describe(finding):
+            _say(line)
+    return 0 if passed else 1
+
+
+def ablate(
+    file: RecipeFile,
+    given: Mapping[str, str],
+    over: str = "",
+    seeds: str = "3",
+    output: str | None = None,
+) -> int:
+    """Prints what each part of a recipe brings; the last line is where the runs lie.
+
+    Returns:
+        1 if nothing could be compared, else 0.
+    """
+    recipe = _changed(file.recipe, given)
+    if not seeds.isdecimal():
+        raise RecipeError(f"--seeds is {seeds!r}: it must be a whole number from 1")
+    parts = [part.strip() for part in over.split(",") if part.strip()]
+    for part in parts or default_parts(recipe):
+        without(recipe, part)  # now: what follows loads NumPy, and then TensorFlow
+    verbs.check_ready(recipe)
+    from app.ablation.effects import table
+    from app.ablation.running import ablate as start
+
+    place = None if output is None else Path(output).expanduser()
+    found = start(recipe, parts, int(seeds), place, file.run or verbs.run)
+    _say(table(found.effects))
+    _say(found.directory)
+    return 0 if any(effect.brought is not None for effect in found.effects) else 1
+
+
 def show(file: RecipeFile, given: Mapping[str, str]) -> int:
     """Prints a recipe as it would be run."""
     for leaf in settings.leaves(_changed(file.recipe, given)).values():
@@ -45,23 +115,28 @@ def show(file: RecipeFile, given: Mapping[str, str]) -> int:
     return 0
 
 
-def explain(file: RecipeFile, usage: str) -> int:
+def explain(file: RecipeFile, usage: str, options: Sequence[Option]) -> int:
     """Lists the settings of a recipe: what they are now, what they mean, what they can be."""
     check(file.recipe)
-    _say(f"usage: {usage} [--SETTING VALUE ...]\n")
+    _say(f"usage: {usage}\n")
     if file.about:
         _say(f"{file.about}\n")
     _say("A bare name changes every setting of that name: --epochs 3")
     _say(f"A longer one changes one: --{next(iter(file.recipe.stages))}.epochs 3\n")
-    if "--run-dir" in usage:
-        _say("where the run is written:\n  --run-dir DIR")
-        _say("      a new directory; runs/<recipe>/<date and time> if left out\n")
+    if options:
+        _say("options:")
+        for option in options:
+            _say(f"  {option.usage}\n{_indented(option.about)}")
+        _say("")
     _say("settings of this recipe, with what they are now:")
     for leaf in settings.leaves(file.recipe).values():
         _say(f"  --{leaf.path} {settings.show(leaf.value)}")
-        meaning = leaf.about if leaf.kind is str else f"{leaf.about} Takes {leaf.takes}."
-        _say(textwrap.indent(textwrap.fill(meaning, 90), " " * 6))
+        _say(_indented(leaf.about if leaf.kind is str else f"{leaf.about} Takes {leaf.takes}."))
     return 0
+
+
+def _indented(text: str) -> str:
+    return textwrap.indent(textwrap.fill(text, 90), " " * 6)
 
 
 def _changed(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
@@ -82,14 +157,13 @@ def evaluate(directory: Path) -> int:
     """Measures a finished run again and prints what was found."""
     metrics = verbs.evaluate(open_finished_run(directory))
     for split, measured in metrics.items():
-        accuracy = measured["accuracy"]
-        _say(
-            f"{split}: accuracy {accuracy['value']:.4f} "
-            f"(95 % interval {accuracy['low']:.4f} to {accuracy['high']:.4f}), "
-            f"macro F1 {measured['macro_f1']:.4f}, {measured['count']} images"
-        )
-    _say(class_table(metrics["test"]["classes"]))
-    _say(confusion_table(metrics["test"]["confusion"], list(metrics["test"]["classes"])))
+        _say(f"{split}: {split_line(measured)}")
+    classes = metrics["test"]["classes"]
+    if "confusion" in metrics["test"]:
+        _say(class_table(classes))
+        _say(confusion_table(metrics["test"]["confusion"], list(classes)))
+    else:
+        _say(label_table(classes))
     return 0
 
 

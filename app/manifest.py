@@ -24,13 +24,15 @@ def build_manifest(
     """Writes down what a run starts from, and on what.
 
     Returns:
-        What `manifest.json` holds: class names in order, image size, backbone, weights with
-        their hash, the data's fingerprint and counts, seed, precision, versions, hardware.
+        What `manifest.json` holds: class names in order and whether an image carries many,
+        image size, backbone, weights with their hash, the data's fingerprint and counts,
+        seed, precision, versions, hardware.
     """
     packages = ("tensorflow", "keras", "albumentations", "numpy")
     counts = {name: len(index.split(name)) for name in SPLITS}
     return {
         "class_names": list(index.class_names),
+        "many_labels": index.many_labels,
         "image_size": size,
         "backbone": recipe.backbone,
         "weights": {key: value and str(value) for key, value in asdict(provenance).items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -12,11 +13,19 @@ from app.backbones.backbone import Backbone
 from app.backbones.blocks import blocks
 from app.backbones.build import scale_pixels
 from app.errors import RecipeError
+from app.heads import build_head, prior_bias
 from app.recipe import Head
 
 
 def build_model(
-    backbone: Backbone, base: keras.Model, head: Head, class_count: int, seed: int
+    backbone: Backbone,
+    base: keras.Model,
+    head: Head,
+    class_count: int,
+    seed: int,
+    many_labels: bool = False,
+    class_counts: Sequence[int] | None = None,
+    image_count: int | None = None,
 ) -> keras.Model:
     """Puts a fresh head on a backbone whose own head was left off.
 
@@ -26,37 +35,44 @@ def build_model(
         head: What the new layers look like.
         class_count: At least 2. Two classes share one logit, more have one each.
         seed: Of the new layers' first weights and of dropout.
+        many_labels: Whether an image carries any number of labels: then two have a logit
+            each, too.
+        class_counts: Training images of each class; needed if the last bias starts from
+            their shares.
+        image_count: Training images in all; needed for the same with many labels.
 
     Returns:
         A model from pixels of 0 to 255, `[batch, size, size, 3]`, to float32 logits
         `[batch, 1]` or `[batch, class_count]`; `probabilities` reads them.
+
+    Raises:
+        ValueError: If such a count is needed and missing.
     """
+    bias = None
+    if head.output_bias == "priors":
+        if class_counts is None:
+            raise ValueError("head.output_bias is 'priors', which needs class_counts")
+        bias = prior_bias(class_counts, image_count, many_labels)
     keras.utils.set_random_seed(seed)
     pixels = keras.Input(base.input.shape[1:], name="pixels")
     features = base(scale_pixels(pixels, backbone))
-    if len(features.shape) == 4:  # the compact network pools its own stages
-        features = _pooling(head)(features)
-    for number, units in enumerate(head.units, 1):
-        features = _hidden_layer(head, number, units, features)
-    features = _dropout(head, "logits")(features)
-    logits = keras.layers.Dense(
-        1 if class_count == 2 else class_count,
-        kernel_initializer=head.initializer,
-        dtype="float32",  # also under mixed precision: half floats are too coarse for a loss
-        name="logits",
-    )(features)
+    logits = build_head(features, head, class_count, many_labels, bias)
     return keras.Model(pixels, logits, name="classifier")
 
 
-def probabilities(logits: Any) -> Any:
+def probabilities(logits: Any, many_labels: bool = False) -> Any:
     """Turns logits into probabilities of every class.
 
     Args:
         logits: `[batch, 1]`, the log odds of the second of two classes, or `[batch, classes]`.
+        many_labels: Whether an image carries any number of labels: then each logit is the log
+            odds of one.
 
     Returns:
-        `[batch, classes]`, rows adding up to 1.
+        `[batch, classes]`, rows adding up to 1 unless there are many labels.
     """
+    if many_labels:
+        return keras.ops.sigmoid(logits)
     if logits.shape[-1] > 1:
         return keras.ops.softmax(logits)
     return keras.ops.concatenate([keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)], axis=-1)
@@ -73,7 +89,8 @@ def unfreeze(
         model: From `build_model`.
         backbone: The one inside.
         what: `head`, `top:<k>` for the last k blocks, a block's name for it and all
-            after it, a share of the blocks such as 0.3, or `all`.
+            after it, `<block>..<block>` for these and those between them alone, a share of
+            the blocks such as 0.3, or `all`.
         train_batch_norm: Whether BatchNorm trains in unfrozen blocks. If not, it is
             frozen itself: its statistics would move under `fit` even if the backbone
             were called with `training=False`.
@@ -82,11 +99,11 @@ def unfreeze(
         The names of the unfrozen blocks, from input to output.
 
     Raises:
-        RecipeError: If the backbone has no such block.
+        RecipeError: If the backbone has no such block, or has the two the other way round.
     """
     parts = blocks(model, backbone)
     names = list(parts)
-    chosen = names[_first_unfrozen(what, names, backbone.name) :]
+    chosen = _chosen(what, names, backbone.name)
     for name, layers in parts.items():
         for layer in layers:
             normalises = isinstance(layer, keras.layers.BatchNormalization)
@@ -106,45 +123,36 @@ def _set_dropout(layer: keras.layers.Dropout, active: bool) -> None:
     layer.rate = layer.rate_when_active if active else 0.0
 
 
-def _first_unfrozen(what: str, names: list[str], backbone: str) -> int:
+def _chosen(what: str, names: list[str], backbone: str) -> list[str]:
     if what == "head":
-        return len(names)
+        return []
     if what == "all":
-        return 0
+        return names
     if what in names:
-        return names.index(what)
+        return names[names.index(what) :]
     if what.startswith("top:"):
-        return max(len(names) - int(what.removeprefix("top:")), 0)
+        return names[max(len(names) - int(what.removeprefix("top:")), 0) :]
+    if ".." in what:
+        return _between(what, names, backbone)
     if re.fullmatch(r"[01]?(\.\d*)?", what) and 0 < float(what) <= 1:
-        return len(names) - ceil(float(what) * len(names))
-    raise RecipeError(
+        return names[len(names) - ceil(float(what) * len(names)) :]
+    raise _unknown(what, names, backbone)
+
+
+def _between(what: str, names: list[str], backbone: str) -> list[str]:
+    first, last = what.split("..", 1)
+    for name in (first, last):
+        if name not in names:
+            raise _unknown(name, names, backbone)
+    if names.index(first) > names.index(last):
+        raise RecipeError(
+            f"{backbone} has '{last}' before '{first}': unfreeze {last}..{first} instead"
+        )
+    return names[names.index(first) : names.index(last) + 1]
+
+
+def _unknown(what: str, names: list[str], backbone: str) -> RecipeError:
+    return RecipeError(
         f"{backbone} has no block '{what}' to unfreeze: it has {', '.join(names)};"
-        " head, top:<k>, a share such as 0.3 and all are understood too"
+        " head, top:<k>, <block>..<block>, a share such as 0.3 and all are understood too"
     )
-
-
-def _pooling(head: Head) -> keras.Layer:
-    layer = {
-        "average": keras.layers.GlobalAveragePooling2D,
-        "max": keras.layers.GlobalMaxPooling2D,
-    }[head.pooling]
-    return layer(name="pooling")
-
-
-def _hidden_layer(head: Head, number: int, units: int, features: Any) -> Any:
-    """Dropout, dense, normalisation, activation: normalised inputs reach the activation."""
-    name = f"hidden_{number}"
-    features = _dropout(head, name)(features)
-    features = keras.layers.Dense(
-        units,
-        use_bias=not head.batch_norm,  # normalisation would subtract it again
-        kernel_initializer=head.initializer,
-        name=name,
-    )(features)
-    if head.batch_norm:
-        features = keras.layers.BatchNormalization(name=f"{name}_norm")(features)
-    return keras.layers.Activation(head.activation, name=f"{name}_{head.activation}")(features)
-
-
-def _dropout(head: Head, name: str) -> keras.Layer:
-    return keras.layers.Dropout(head.dropout, name=f"{name}_dropout")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import itertools
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 from app.errors import RecipeError, RunError
 from app.files import write_whole
 from app.recipe import Recipe, from_json
-from app.settings import to_json
+from app.settings import differences, to_json
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,24 @@ class Run:
         return self.directory / "history.csv"
 
     @property
-    def best_weights(self) -> Path:
-        """The weights with the lowest validation loss."""
-        return self.directory / "checkpoints" / "best.weights.h5"
+    def checkpoints(self) -> Path:
+        """Folder of what training can go on from, and of the best weights so far."""
+        return self.directory / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder for TensorBoard to read."""
+        return self.directory / "tensorboard"
+
+    @property
+    def has_manifest(self) -> bool:
+        """Whether its images were looked at and divided."""
+        return (self.directory / "manifest.json").is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was trained and measured."""
+        return self.model.is_file() and (self.directory / "metrics.json").is_file()
 
     @property
     def predictions(self) -> Path:
@@ -69,6 +86,22 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """What was measured, by split."""
         return self._read("metrics.json", f"`graft evaluate {self.directory}` measures it")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training the same run; a process that dies lets go.
+
+        Raises:
+            RunError: If one is at it.
+        """
+        with (self.directory / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{self.directory} is being trained by another process: wait for it, or stop it"
+                ) from None
+            yield
 
     def test_images(self) -> list[Path]:
         """Lists the images that were kept apart, in the order of `splits.csv`.
@@ -110,27 +143,54 @@ def new_run(recipe: Recipe, directory: Path | None = None) -> Run:
     Raises:
         RunError: If it cannot be written, or holds something already.
     """
-    check_place(recipe, directory)
+    _check_writable(recipe, directory)
     place = directory or _runs_of(recipe)
     try:
         place.mkdir(parents=True, exist_ok=True)
         place = directory or _make_numbered(place)
-        (place / "checkpoints").mkdir()
+        started = Run(place, recipe)
+        started.checkpoints.mkdir(exist_ok=True)
         write_whole(place / "recipe.json", to_json(recipe))
     except OSError as error:
         raise RunError(_unwritable(place, error.strerror)) from error
-    return Run(place, recipe)
+    return started
+
+
+def begun_run(recipe: Recipe, directory: Path | None) -> Run | None:
+    """Opens the run of a recipe that was begun in a directory, finished or not.
+
+    Returns:
+        None if no run was begun there.
+
+    Raises:
+        RunError: If it is a run of another recipe.
+    """
+    if directory is None or not (directory / "recipe.json").is_file():
+        return None
+    found = open_run(directory)
+    if found.recipe != recipe:
+        changes = "; ".join(differences(found.recipe, recipe)) or "it has other stages"
+        raise RunError(
+            f"{directory} is a run of another recipe ({changes}):"
+            " go on with that one, or name a new directory with --run-dir"
+        )
+    return found
 
 
 def check_place(recipe: Recipe, directory: Path | None = None) -> None:
-    """Makes sure that `new_run` can write there, and writes nothing.
+    """Makes sure that a run can be begun or gone on with there, and writes nothing.
 
     Raises:
-        RunError: If it cannot be written, or holds something already.
+        RunError: If it cannot be written, or holds something else already.
     """
+    if begun_run(recipe, directory) is None:
+        _check_writable(recipe, directory)
+
+
+def _check_writable(recipe: Recipe, directory: Path | None) -> None:
     place = directory or _runs_of(recipe)
     try:
-        if directory and directory.is_dir() and any(directory.iterdir()):
+        if directory and directory.is_dir() and any(map(_is_something, directory.iterdir())):
             raise RunError(f"{place} is not empty: name a new directory with --run-dir")
         above = next(each for each in (place, *place.absolute().parents) if each.exists())
     except OSError as error:
@@ -139,6 +199,11 @@ def check_place(recipe: Recipe, directory: Path | None = None) -> None:
         raise RunError(_unwritable(place, f"{above} is a file"))
     if not os.access(above, os.W_OK | os.X_OK):
         raise RunError(_unwritable(place, f"no permission to write in {above}"))
+
+
+def _is_something(path: Path) -> bool:
+    """What a run leaves that was killed before its recipe was written is nothing."""
+    return path.name != "checkpoints" and not path.name.startswith(".partial-")
 
 
 def _unwritable(place: Path, reason: str | None) -> str:

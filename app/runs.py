@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from collections.abc import Iterator
@@ -11,35 +12,29 @@ from typing import Any
 
 import keras
 
-from app.backbones.backbone import Backbone
-from app.backbones.build import build_backbone
-from app.backbones.table import find_backbone
 from app.backbones.weights import Provenance
-from app.data.augmentation import Augmenter
-from app.data.batches import measuring_batches, steps_per_epoch, training_batches
-from app.data.index import (
-    Index,
-    build_index,
-    changed_images,
-    read_index,
-    summary,
-    write_index,
-)
-from app.data.sources import Listing, list_images
+from app.data.batches import measuring_batches, steps_per_epoch
+from app.data.index import Index, changed_images, read_index, write_index
 from app.errors import RunError
 from app.evaluation.answers import answer, write_answers
 from app.evaluation.metrics import measure
 from app.exports.saved_model import export_model
 from app.files import whole_file
 from app.manifest import build_manifest
-from app.models import build_model, unfreeze
+from app.preparation import Prepared, prepare
 from app.recipe import Recipe, check
-from app.run_directory import Run, new_run
+from app.run_directory import Run, begun_run, new_run
 from app.training import devices
 from app.training.callbacks import History, KeepBest
+from app.training.checkpoints import Checkpoints
+from app.training.lessons import lessons
 from app.training.stages import Trainer
+from app.training.watching import Watch
 
 MEASURED = ("validation", "test")
+# How many validation images tell of dead and saturated units.
+WATCHED_IMAGES = 8
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _log = logging.getLogger("graft")
 
 
@@ -48,31 +43,49 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
 
     Args:
         recipe: What to do.
-        directory: Where; `runs/<recipe>/<date and time>` if None.
+        directory: Where; `runs/<recipe>/<date and time>` if None. A run of the same recipe
+            that was begun there is gone on with from its last checkpoint.
 
     Raises:
         GraftError: If the recipe, its images, its weights or the directory will not do.
     """
     check(recipe)
-    backbone = find_backbone(recipe.backbone)
-    size = recipe.data.image_size or backbone.image_size
-    started = new_run(recipe, directory)
-    with _logged(started):
-        # The scope holds for all of training: Keras refuses to mix what two scopes made.
-        with devices.strategy_over(devices.gpus()):
-            with _nothing_left_of_a_false_start(started):
-                listing = list_images(recipe.data.source)
-                compiled = devices.jit_compile(recipe.jit_compile, len(devices.gpus()))
-                devices.prepare(recipe.precision, recipe.seed, compiled)
-                model, provenance = _build(recipe, backbone, size, len(listing.class_names))
-                index = _look(recipe, listing)
-                record(started, index, size, provenance)
-                devices.check_shares({s: len(index.split(s)) for s in ("train", "validation")})
-            with _said_if_stopped(started):
-                _train(started, model, backbone, index, size)
-            save(started, model)
-        _measure(started, load_model(started), index, size)
+    begun = begun_run(recipe, directory)
+    if begun and begun.is_finished:
+        _log.info("%s is finished: nothing is left to do", begun.directory)
+        return begun
+    started = begun or new_run(recipe, directory)
+    with started.locked(), _logged(started), _said_if_stopped(started):
+        if not started.model.is_file():
+            # The scope holds for all of training: Keras refuses to mix what two scopes made.
+            with devices.strategy_over(devices.gpus()):
+                prepared = _go_on(started) if begun else _begin(started)
+                _train(started, prepared)
+                save(started, prepared.model)
+        size = started.manifest["image_size"]
+        _measure(started, load_model(started), _index_of(started), size)
     return started
+
+
+def _begin(started: Run) -> Prepared:
+    with _nothing_left_of_a_false_start(started):
+        prepared = prepare(started.recipe)
+        record(started, prepared.index, prepared.image_size, prepared.provenance)
+    return prepared
+
+
+def _go_on(started: Run) -> Prepared:
+    """Takes up the images as they were divided, if the run had come that far."""
+    if not started.has_manifest:
+        return _begin(started)
+    index = _index_of(started)
+    changed = changed_images(index.images)
+    if changed:
+        raise RunError(
+            f"{len(changed)} images that {started.directory} was begun with are gone or"
+            f" changed, such as {changed[0].path}: put them back as they were, or begin a new run"
+        )
+    return prepare(started.recipe, index)
 
 
 def record(started: Run, index: Index, image_size: int, provenance: Provenance) -> None:
@@ -98,7 +111,7 @@ def evaluate(finished: Run) -> dict[str, Any]:
             images are not what they were.
     """
     manifest = finished.manifest
-    index = read_index(finished.splits, manifest["class_names"])
+    index = _index_of(finished)
     changed = [image for name in MEASURED for image in changed_images(index.split(name))]
     if changed:
         raise RunError(
@@ -129,7 +142,8 @@ def export(finished: Run, output: Path = Path("saved_models")) -> Path:
         "data": {key: manifest["data"][key] for key in ("fingerprint", "images")},
     }
     model = load_model(finished)
-    return export_model(model, manifest["class_names"], output / finished.recipe.name, about)
+    names, many = manifest["class_names"], manifest.get("many_labels", False)
+    return export_model(model, names, output / finished.recipe.name, about, many)
 
 
 def load_model(finished: Run) -> keras.Model:
@@ -146,51 +160,36 @@ def load_model(finished: Run) -> keras.Model:
         raise RunError(f"{finished.model} is damaged: {error}") from error
 
 
-def _build(
-    recipe: Recipe, backbone: Backbone, size: int, class_count: int
-) -> tuple[keras.Model, Provenance]:
-    base, provenance = build_backbone(backbone, size, recipe.weights)
-    model = build_model(backbone, base, recipe.head, class_count, recipe.seed)
-    for stage in recipe.stages.values():  # an unknown block is better said now than later
-        unfreeze(model, backbone, stage.unfreeze)
-    _say_what(backbone, provenance, size, recipe)
-    return model, provenance
+def _index_of(run: Run) -> Index:
+    manifest = run.manifest
+    # A run of an earlier version had one class an image, and did not say so.
+    return read_index(run.splits, manifest["class_names"], manifest.get("many_labels", False))
 
 
-def _look(recipe: Recipe, listing: Listing) -> Index:
-    data = recipe.data
-    index = build_index(listing, data.validation_fraction, data.test_fraction, recipe.seed)
-    _log.info("%s: %s", data.source, summary(index))
-    return index
-
-
-def _train(started: Run, model: keras.Model, backbone: Backbone, index: Index, size: int) -> None:
-    recipe, batch = started.recipe, started.recipe.data.batch_size
-    augmenter = Augmenter(recipe.augmentation.preset, size, recipe.seed)
-    device_count = max(len(devices.gpus()), 1)
+def _train(started: Run, prepared: Prepared) -> None:
+    recipe, model = started.recipe, prepared.model
+    checkpoints, history = Checkpoints(started.checkpoints), History(started.history)
+    validation = prepared.validation()
+    watched = next(iter(validation))[0].numpy()[:WATCHED_IMAGES]
     trainer = Trainer(
         model=model,
-        backbone=backbone,
-        steps=steps_per_epoch(len(index.split("train")), batch, device_count),
-        validation=measuring_batches(index, index.split("validation"), size, batch, device_count),
-        jit_compile=devices.jit_compile(recipe.jit_compile, len(devices.gpus())),
-        history=History(started.history),
-        best=KeepBest(started.best_weights, _uncompiled(model)),
+        backbone=prepared.backbone,
+        task=prepared.task,
+        steps=prepared.steps,
+        training=prepared.training,
+        validation=validation,
+        jit_compile=devices.jit_compile(recipe, len(devices.gpus())),
+        checkpoints=checkpoints,
+        history=history,
+        best=KeepBest(checkpoints, _uncompiled(model)),
+        checkpoint_steps=recipe.checkpoint_steps,
+        watching=lambda stage: [
+            Watch(started.tensorboard, history, watched, stage.accumulate_steps)
+        ],
     )
-    epoch = 0
-    for name, stage in recipe.stages.items():
-        batches = training_batches(
-            index,
-            augmenter,
-            size,
-            batch,
-            recipe.seed,
-            first_epoch=epoch,
-            epochs=stage.epochs,
-            devices=device_count,
-        )
-        trainer.train(name, stage, batches)
-        epoch += stage.epochs
+    trainer.train(recipe.stages)
+    for sentence in lessons(history.rows, recipe):
+        _log.info(sentence)
 
 
 def _uncompiled(model: keras.Model) -> keras.Model:
@@ -203,40 +202,31 @@ def _measure(of: Run, model: keras.Model, index: Index, size: int) -> None:
     batch, metrics = of.recipe.data.batch_size, {}
     images = [image for name in MEASURED for image in index.split(name)]
     batches = measuring_batches(index, images, size, batch)
-    probabilities, labels = answer(model, batches, steps_per_epoch(len(images), batch), "measuring")
+    steps, many = steps_per_epoch(len(images), batch), index.many_labels
+    probabilities, labels = answer(model, batches, steps, "measuring", many)
     for name in MEASURED:
         of_split = [image.split == name for image in images]
         metrics[name] = measure(labels[of_split], probabilities[of_split], index.class_names)
     try:
-        write_answers(of.predictions, index.class_names, images, probabilities)
+        write_answers(of.predictions, index.class_names, images, probabilities, many)
         of.write("metrics.json", metrics)
     except OSError as error:
         raise RunError(f"{of.directory} cannot be written: {error.strerror}") from error
     for name in MEASURED:
         accuracy = metrics[name]["accuracy"]
         _log.info(
-            "%s: accuracy %.3f (95 %% interval %.3f to %.3f) on %d images",
+            "%s: %s %.3f (95 %% interval %.3f to %.3f) on %d images",
             name,
+            "all labels right" if many else "accuracy",
             *(accuracy[key] for key in ("value", "low", "high")),
             metrics[name]["count"],
         )
 
 
-def _say_what(backbone: Backbone, provenance: Provenance, size: int, recipe: Recipe) -> None:
-    _log.info("backbone: %s at %d pixels, weights: %s", backbone.name, size, provenance.source)
-    if provenance.file:
-        _log.info("weights file: %s (sha256 %s)", provenance.file, provenance.sha256)
-    if recipe.weights != "none":
-        return
-    _log.warning("the backbone starts from random weights: nothing is transferred")
-    if not any(s.train_batch_norm and s.unfreeze != "head" for s in recipe.stages.values()):
-        _log.warning("its BatchNorm stays frozen too: --train_batch_norm true trains it")
-
-
 @contextmanager
 def _logged(started: Run) -> Iterator[None]:
     """Writes what is said meanwhile to the run's `log.txt` too."""
-    handler = logging.FileHandler(started.log, encoding="utf-8", errors="backslashreplace")
+    handler = _LogFile(started.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = _log.level
     _log.setLevel(logging.INFO)  # whatever a program that calls us shows of it
@@ -261,9 +251,23 @@ def _nothing_left_of_a_false_start(started: Run) -> Iterator[None]:
 
 @contextmanager
 def _said_if_stopped(started: Run) -> Iterator[None]:
-    """Says what is left of a run that was stopped by Ctrl-C."""
+    """Says how to go on with a run that was stopped by Ctrl-C, or by a full disk."""
     try:
         yield
     except KeyboardInterrupt:
-        _log.warning("stopped: history and best weights so far are in %s", started.directory)
+        _log.warning("stopped: go on with the same command and --resume %s", started.directory)
+        raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunError(
+            f"{started.directory} cannot be written ({error.strerror}): make room,"
+            " then go on with the same command and --resume"
+        ) from error
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written stops a run like any other of its files."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         raise

@@ -5,16 +5,19 @@ from app.backbones.table import find_backbone
 from app.data.augmentation import Augmenter
 from app.data.batches import measuring_batches, steps_per_epoch, training_batches
 from app.data.index import build_index
+from app.data.mixing import Mixing
 from app.data.sources import list_images
 from app.models import build_model, unfreeze
+from app.preparation import task_of
 from app.run_directory import new_run
 from app.runs import record, save
 from app.training.callbacks import Progress
-from app.training.devices import prepare
+from app.training.devices import set_up
 from app.training.stages import compile_for
 
 __all__ = [
     "Augmenter",
+    "Mixing",
     "Progress",
     "build_backbone",
     "build_index",
@@ -24,10 +27,11 @@ __all__ = [
     "list_images",
     "measuring_batches",
     "new_run",
-    "prepare",
     "record",
     "save",
+    "set_up",
     "steps_per_epoch",
+    "task_of",
     "training_batches",
     "unfreeze",
 ]

@@ -21,8 +21,7 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
     """
     check(recipe)
     check_place(recipe, directory)
-    _check_backbone(recipe)
-    _check_source(recipe.data.source)
+    check_ready(recipe)
     finished: Run = load("app.runs").run(recipe, directory)
     return finished
 
@@ -37,6 +36,16 @@ def export(finished: Run, output: Path = Path("saved_models")) -> Path:
     """Writes the model of a run as a SavedModel; see `app.runs.export`."""
     version: Path = load("app.runs").export(finished, output)
     return version
+
+
+def check_ready(recipe: Recipe) -> None:
+    """Makes sure that backbone, weights and images are there, as far as can be told quickly.
+
+    Raises:
+        GraftError: If one is not.
+    """
+    _check_backbone(recipe)
+    _check_source(recipe.data.source)
 
 
 def _check_backbone(recipe: Recipe) -> None:

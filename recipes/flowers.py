@@ -18,15 +18,16 @@ recipe = Recipe(
     stages={
         # The new head alone first: its random weights would spoil the backbone.
         "warm_up": Stage(epochs=4, learning_rate=3e-3, schedule="cosine", label_smoothing=0.1),
-        # Then the upper half of the backbone; what is below sees edges and colours anyway.
+        # Then everything, each block more gently than the one above it.
         "fine_tune": Stage(
             epochs=6,
-            learning_rate=3e-4,
-            unfreeze="0.5",
+            learning_rate=1e-3,
+            unfreeze="all",
+            layer_decay=0.85,
             optimizer="adamw",
             weight_decay=0.05,
             schedule="cosine",
-            warmup_epochs=2,
+            warmup_epochs="25%",
             label_smoothing=0.1,
         ),
     },

@@ -26,28 +26,34 @@ recipe = Recipe(
 def run(recipe: Recipe, directory: Path | None = None) -> Run:
     """Trains with `fit`, and leaves a run that can be evaluated and exported."""
     steps = load_steps()  # and TensorFlow, now that the settings are known to be right
+    steps.set_up(recipe)
     data, batch = recipe.data, recipe.data.batch_size
     backbone = steps.find_backbone(recipe.backbone)
     size = data.image_size or backbone.image_size
-    compiled = bool(recipe.jit_compile)
     # 1. Every image is looked at, hashed, and given to a split.
     found = steps.list_images(data.source)
     index = steps.build_index(found, data.validation_fraction, data.test_fraction, recipe.seed)
+    task = steps.task_of(index)
     # 2. A backbone without its head, and a fresh head on it: pixels in, logits out.
-    steps.prepare(recipe.precision, recipe.seed, compiled)
     base, weights = steps.build_backbone(backbone, size, recipe.weights)
-    model = steps.build_model(backbone, base, recipe.head, len(index.class_names), recipe.seed)
+    counts = {"class_counts": task.class_counts, "image_count": task.image_count}
+    classes = task.class_count
+    model = steps.build_model(backbone, base, recipe.head, classes, recipe.seed, **counts)
     started = steps.new_run(recipe, directory)
     # 3. Batches: varied ones to train on, and images as they are to watch.
-    vary = steps.Augmenter(recipe.augmentation.preset, size, recipe.seed)
+    vary = steps.Augmenter(recipe.augmentation, size, recipe.seed)
+    mixing = steps.Mixing(recipe.augmentation, recipe.seed)
+    mix = mixing if mixing.mixes else None
     watched = steps.measuring_batches(index, index.split("validation"), size, batch)
     per_epoch = steps.steps_per_epoch(len(index.split("train")), batch)
     # 4. Stages: unfreeze, compile anew, fit.
     for name, stage in recipe.stages.items():
         steps.unfreeze(model, backbone, stage.unfreeze, stage.train_batch_norm)
-        steps.compile_for(model, stage, per_epoch, jit_compile=compiled)
+        steps.compile_for(model, backbone, stage, task, per_epoch)
         model.fit(
-            steps.training_batches(index, vary, size, batch, recipe.seed, 0, stage.epochs),
+            steps.training_batches(
+                index, vary, size, batch, recipe.seed, 0, stage.epochs, mixing=mix
+            ),
             steps_per_epoch=per_epoch,
             epochs=stage.epochs,
             validation_data=watched,

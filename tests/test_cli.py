@@ -21,7 +21,17 @@ from app.version import __version__
 
 GRAFT = [sys.executable, "-c", "from app.cli import graft; graft()"]
 HEAVY = ("tensorflow", "keras", "numpy", "albumentations", "sklearn", "scipy", "cv2", "tqdm")
-COMMANDS = ("train", "show", "evaluate", "export", "predict", "backbones")
+COMMANDS = (
+    "train",
+    "show",
+    "diagnose",
+    "find-lr",
+    "ablate",
+    "evaluate",
+    "export",
+    "predict",
+    "backbones",
+)
 OWN = '''"""Says what it was given."""
 from app import Recipe, Stage, main
 from app.run_directory import new_run
@@ -178,6 +188,21 @@ def test_backbones_are_listed_with_where_their_weights_are(ask: Ask) -> None:
         ("train own.py --backbone mobilnet_v2", "there is no backbone 'mobilnet_v2'. Did you mean"),
         ("show own.py --backbone mobilnet_v2", "there is no backbone 'mobilnet_v2'. Did you mean"),
         ("show own.py --run-dir x", "own has no setting 'run_dir'."),
+        ("train own.py --run-dir x --resume y", "--run-dir and --resume both say where"),
+        ("train own.py --resume none", "none does not exist; `graft train` prints the directory"),
+        ("train own.py --resume forbidden", "forbidden is no run: it has no recipe.json"),
+        ("train own.py --resume begun", "begun is a run of another recipe (name: a -> own"),
+        ("find-lr --stage x own.py", "the recipe comes first: graft find-lr RECIPE --stage ..."),
+        ("find-lr own.py --stage x", "own has no stage 'x': it has warm_up, fine_tune"),
+        ("find-lr own.py --stages x", "own has no setting 'stages'."),
+        ("find-lr usual.py", "no images named: give a folder with --data.source FOLDER"),
+        ("diagnose usual.py", "no images named: give a folder with --data.source FOLDER"),
+        ("diagnose own.py --stage x", "own has no setting 'stage'."),
+        ("ablate usual.py --over stages.fine_tune", "no images named: give a folder"),
+        ("ablate own.py --over stages.x", "own has no"),
+        ("ablate own.py --over head.dropuot", "own has no setting 'head.dropuot'. Did you mean"),
+        ("ablate own.py --over label_smoothing", "label_smoothing"),
+        ("ablate own.py --seeds many", "--seeds is 'many': it must be a whole number from 1"),
         ("train usual.py", "no images named: give a folder with --data.source FOLDER"),
         ("train usual.py --source none", "none does not exist: --data.source takes a folder"),
         ("train usual.py --weights none.h5", "there are no weights at none.h5: weights are"),
@@ -287,7 +312,8 @@ def test_train_prints_the_run_last_and_says_each_change(ask: Ask, place: Path) -
     assert answer.stderr.splitlines() == changes
     again = ask("train", "out", "--run-dir", "again", "--source", "none")
     assert told(again) == (
-        "graft: none does not exist: --data.source takes a folder with one sub-folder a class"
+        "graft: none does not exist: --data.source takes a folder with one sub-folder a class,"
+        " or a .csv file"
     )
 
 
@@ -364,7 +390,8 @@ def test_a_reader_that_has_left_is_no_mistake(place: Path, arguments: str) -> No
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "train --help", "show own.py", "backbones", "train own.py --epoks 3"]
+    "arguments",
+    ["--help", "train --help", "ablate own.py --over x", "show own.py", "train own.py --epoks 3"],
 )
 def test_an_answer_takes_little_time(ask: Ask, arguments: str) -> None:
     def seconds() -> float:

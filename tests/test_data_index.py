@@ -24,7 +24,8 @@ from app.data.index import (
     summary,
     write_index,
 )
-from app.data.sources import list_folder
+from app.data.sources import File, Listing, list_folder
+from app.data.splits import SPLITS
 from app.errors import DataError
 from tests.making import make_folder, make_image
 
@@ -70,11 +71,12 @@ def test_images_keep_the_order_of_the_source(tmp_path: Path) -> None:
     assert [image.path for image in index.images] == [file.path for file in listing.files]
 
 
-def test_label_is_the_position_of_the_class_name(tmp_path: Path) -> None:
-    index = index_of(make_folder(tmp_path, {"10": 3, "2": 3}))
+def test_classes_are_counted_in_natural_order_in_each_split(tmp_path: Path) -> None:
+    for split, counts in {"train": (5, 3), "val": (1, 2), "test": (0, 4)}.items():
+        make_folder(tmp_path / split, dict(zip(("10", "2"), counts, strict=True)))
+    index = index_of(tmp_path)
     assert index.class_names == ("2", "10")
-    labels = {image.class_name: index.label(image) for image in index.images}
-    assert labels == {"2": 0, "10": 1}
+    assert [index.class_counts(split) for split in SPLITS] == [(3, 5), (2, 1), (4, 0)]
 
 
 def test_folder_without_splits_is_divided_by_class_and_seed(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_published_validation_without_test_becomes_the_test_split(
     assert parents(index, "test") == {"val"}
     assert parents(index, "validation") == {"train"}
     assert "kept apart as the test split" in log.text
-    assert "20 % of train/ is taken" in log.text
+    assert "20 % of train is taken" in log.text
 
 
 def test_published_test_without_validation_is_kept_and_validation_taken_from_train(
@@ -138,7 +140,7 @@ def test_published_test_without_validation_is_kept_and_validation_taken_from_tra
     assert sizes(index) == {"train": 16, "validation": 4, "test": 6}
     assert parents(index, "test") == {"test"}
     assert parents(index, "validation") == {"train"}
-    assert "20 % of train/ is taken, by seed 0" in log.text
+    assert "20 % of train is taken, by seed 0" in log.text
     assert "kept apart" not in log.text
 
 
@@ -318,19 +320,70 @@ def test_fingerprint_is_that_of_contents_classes_and_splits(tmp_path: Path) -> N
     (tmp_path / "there/cat/0.png").rename(tmp_path / "there/cat/renamed.png")
     assert fingerprint(index_of(tmp_path / "there")) == fingerprint(index)
 
-    def changed(**change: str) -> Index:
+    def changed(**change: str | tuple[str, ...]) -> Index:
         return replace(index, images=(replace(index.images[0], **change), *index.images[1:]))
 
-    others = [changed(class_name="dog"), changed(sha256="0" * 64), changed(split="?")]
+    others = [changed(class_names=("dog",)), changed(sha256="0" * 64), changed(split="?")]
     others.append(replace(index, images=index.images[1:]))
-    assert len({fingerprint(each) for each in [index, *others]}) == 5
+    others += [changed(class_names=("cat", "dog")), replace(index, many_labels=True)]
+    assert len({fingerprint(each) for each in [index, *others]}) == 7
+
+
+def test_fingerprint_of_one_class_an_image_stays_what_it_was_in_earlier_versions() -> None:
+    whole = fingerprint(Index(("cat", "dog"), tuple(SOME), ()))
+    rows = sorted(f"{n:064x} {c} {s}" for c in ("cat", "dog") for n, s in enumerate(SPLITS))
+    assert whole == hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def test_written_index_is_read_back_unchanged(tmp_path: Path) -> None:
-    make_folder(tmp_path / "photos", {'quo"te, comma': 3, "fern\nleaf": 3, "猫": 3})
+    make_folder(tmp_path / "photos", {'quo"te, comma': 3, "fern\nleaf": 3, "猫": 3, "a;b": 3})
     index = index_of(tmp_path / "photos")
     write_index(index, tmp_path / "splits.csv")
     assert read_index(tmp_path / "splits.csv", index.class_names) == index
+
+
+def labelled(root: Path, labels: list[tuple[str, ...]], split: str = "") -> Listing:
+    """Writes an image for each of these, and lists them as a source would."""
+    files = tuple(
+        File(make_image(root / f"{number}.png", seed=number), names, split)
+        for number, names in enumerate(labels)
+    )
+    names = sorted({name for each in labels for name in each})
+    return Listing(root, tuple(names), files, (), many_labels=True)
+
+
+LABELS = [("red",), ("red", "round"), (), ("round",), ("blue", "red", "round")] * 6
+
+
+def test_index_of_many_labels_is_divided_summed_up_and_read_back(tmp_path: Path) -> None:
+    index = build_index(labelled(tmp_path, LABELS), 0.2, 0.2, 0)
+    assert index.many_labels
+    assert [image.class_names for image in index.images] == LABELS
+    assert sum(index.class_counts(split)[1] for split in SPLITS) == 18  # red
+    assert all(all(index.class_counts(split)) for split in SPLITS)
+    assert summary(index).startswith("30 images with any of 3 labels: train 18, validation 6,")
+    write_index(index, tmp_path / "splits.csv")
+    assert ",blue;red;round," in (tmp_path / "splits.csv").read_text()
+    assert read_index(tmp_path / "splits.csv", index.class_names, many_labels=True) == index
+
+
+def test_label_without_training_images_is_refused(tmp_path: Path) -> None:
+    listing = labelled(tmp_path, LABELS[:5], "train")
+    late = File(make_image(tmp_path / "late.png"), ("square",), "test")
+    other = File(make_image(tmp_path / "other.png"), (), "validation")
+    names = (*listing.class_names, "square")
+    with pytest.raises(DataError, match="'square' has no readable image to train on"):
+        build_index(
+            replace(listing, files=(*listing.files, late, other), class_names=names), 0.2, 0.2, 0
+        )
+
+
+def test_index_of_other_labels_is_refused(tmp_path: Path) -> None:
+    index = build_index(labelled(tmp_path, LABELS), 0.2, 0.2, 0)
+    write_index(index, tmp_path / "splits.csv")
+    for names, many in ((("blue", "red"), True), (index.class_names, False)):
+        with pytest.raises(DataError, match="does not hold the classes"):
+            read_index(tmp_path / "splits.csv", names, many)
 
 
 def written(folder: Path) -> str:
@@ -341,7 +394,7 @@ def written(folder: Path) -> str:
 
 
 SOME = [
-    Image(Path(f"photos/{name}/{number}.jpg"), name, part, f"{number:064x}", 30, 40)
+    Image(Path(f"photos/{name}/{number}.jpg"), (name,), part, f"{number:064x}", 30, 40)
     for name in ("cat", "dog")
     for number, part in enumerate(("train", "validation", "test"))
 ]

@@ -28,7 +28,7 @@ def test_each_sub_folder_is_a_class_and_each_file_an_image(tmp_path: Path) -> No
     listing = list_images(str(make_folder(tmp_path, {"cat": 2, "dog": 1})))
     assert listing.class_names == ("cat", "dog")
     assert found(listing) == ["cat/0.png", "cat/1.png", "dog/0.png"]
-    assert [file.class_name for file in listing.files] == ["cat", "cat", "dog"]
+    assert [file.class_names for file in listing.files] == [("cat",), ("cat",), ("dog",)]
     assert {file.split for file in listing.files} == {""}
     assert listing.notes == ()
 
@@ -147,7 +147,7 @@ def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
     make_image(tmp_path / "cat" / "2020" / "may" / "x.png")
     listing = list_folder(tmp_path)
     assert found(listing) == ["cat/0.png", "cat/2020/may/x.png", "dog/0.png"]
-    assert [file.class_name for file in listing.files] == ["cat", "cat", "dog"]
+    assert [file.class_names for file in listing.files] == [("cat",), ("cat",), ("dog",)]
 
 
 def test_spaces_other_scripts_and_upper_case_endings_are_listed(tmp_path: Path) -> None:
@@ -203,6 +203,13 @@ def test_source_that_is_a_file_is_named(tmp_path: Path) -> None:
     message = refusal(path)
     assert str(path) in message
     assert "is a file" in message
+    assert ".csv" in message
+
+
+def test_folder_may_be_called_like_a_table(tmp_path: Path) -> None:
+    listing = list_images(str(make_folder(tmp_path / "photos.csv", {"cat": 1, "dog": 1})))
+    assert found(listing) == ["cat/0.png", "dog/0.png"]
+    assert not listing.many_labels
 
 
 @pytest.mark.parametrize("beside", [[], ["loose.png"]])
@@ -222,7 +229,9 @@ def test_single_class_is_refused(tmp_path: Path) -> None:
     assert "another class" in message
 
 
-@pytest.mark.parametrize("source", ["x" * 300, "a\0b", "~nobody-of-this-name/x"])
+@pytest.mark.parametrize(
+    "source", ["x" * 300, "a\0b", "~nobody-of-this-name/x", "x" * 300 + ".csv", "a\0b.csv"]
+)
 def test_source_that_can_be_no_folder_is_refused(source: str) -> None:
     assert source[:40] in refusal(source)
 

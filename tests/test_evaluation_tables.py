@@ -2,7 +2,46 @@
 
 from __future__ import annotations
 
-from app.evaluation.tables import MOST_COLUMNS, class_table, confusion_table
+from typing import Any
+
+from app.evaluation.tables import (
+    MOST_COLUMNS,
+    class_table,
+    confusion_table,
+    label_table,
+    split_line,
+)
+
+ACCURACY = {"value": 0.75, "low": 0.5, "high": 0.9}
+
+
+def test_a_split_is_summed_up_in_a_line() -> None:
+    measured: dict[str, Any] = {"accuracy": ACCURACY, "macro_f1": 0.6, "count": 8}
+    measured["confusion"] = [[3, 1], [1, 3]]
+    assert split_line(measured) == (
+        "accuracy 0.7500 (95 % interval 0.5000 to 0.9000), macro F1 0.6000, 8 images"
+    )
+
+
+def test_a_split_of_many_labels_is_summed_up_by_their_metrics() -> None:
+    measured = {"accuracy": ACCURACY, "macro_f1": 0.6, "count": 8, "hamming_loss": 0.25}
+    without = split_line({**measured, "mean_average_precision": None})
+    assert without == (
+        "all labels right 0.7500 (95 % interval 0.5000 to 0.9000), macro F1 0.6000,"
+        " Hamming loss 0.2500, 8 images"
+    )
+    whole = split_line({**measured, "mean_average_precision": 0.875})
+    assert "macro F1 0.6000, mean average precision 0.8750, Hamming loss" in whole
+
+
+def test_a_row_a_label_with_its_average_precision() -> None:
+    of = {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "average_precision": 0.75, "count": 7}
+    never = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "average_precision": None, "count": 0}
+    assert label_table({"red": of, "square": never}).splitlines() == [
+        "label   precision  recall     F1  average precision  images",
+        "red         0.500   1.000  0.667              0.750       7",
+        "square      0.000   0.000  0.000                  -       0",
+    ]
 
 
 def test_a_row_a_class_under_its_heading() -> None:

@@ -142,7 +142,7 @@ def test_an_export_sees_the_pixels_that_training_saw_in_every_format(tmp_path: P
     for name, make in {**files, **upright}.items():
         path = tmp_path / name
         path.write_bytes(make())
-        images.append(ImageFile(path, "a", "test", "", 1, 1))
+        images.append(ImageFile(path, ("a",), "test", "", 1, 1))
     index = Index(("a", "b"), tuple(images), ())
     batches = measuring_batches(index, images, image_size=8, batch_size=16)
     trained = np.concatenate([pixels for pixels, _ in batches.as_numpy_iterator()])

@@ -110,22 +110,28 @@ def test_logits_stay_float32_under_mixed_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "first"),
+    ("what", "first", "last"),
     [
-        ("head", None),
-        ("top:1", "features"),
-        ("top:3", "stage4_block1"),
-        ("top:99", "stem"),
-        ("stage3_block2", "stage3_block2"),
-        ("0.3", "stage4_block1"),
-        ("1.0", "stem"),
-        ("all", "stem"),
+        ("head", None, None),
+        ("top:1", "features", None),
+        ("top:3", "stage4_block1", None),
+        ("top:99", "stem", None),
+        ("stage3_block2", "stage3_block2", None),
+        ("0.3", "stage4_block1", None),
+        ("1.0", "stem", None),
+        ("all", "stem", None),
+        ("stage3_block2..stage4_block1", "stage3_block2", "stage4_block1"),
+        ("stem..stem", "stem", "stem"),
+        ("stage4_block1..features", "stage4_block1", "features"),
     ],
 )
-def test_unfreezing_starts_at_the_block_that_was_asked_for(what: str, first: str | None) -> None:
+def test_unfreezing_takes_the_blocks_that_were_asked_for(
+    what: str, first: str | None, last: str | None
+) -> None:
     model = build()
     names = list(blocks(model, COMPACT))
-    wanted = names[names.index(first) :] if first else []
+    end = names.index(last) + 1 if last else len(names)
+    wanted = names[names.index(first) : end] if first else []
     assert unfreeze(model, COMPACT, what) == wanted
     for name, layers in blocks(model, COMPACT).items():
         kernels = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]
@@ -133,9 +139,40 @@ def test_unfreezing_starts_at_the_block_that_was_asked_for(what: str, first: str
     assert model.get_layer("logits").trainable
 
 
-def test_unfreezing_an_unknown_block_names_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"no block 'conv9'.*stem, stage1_block1"):
-        unfreeze(build(), COMPACT, "conv9")
+@pytest.mark.parametrize("what", ["conv9", "conv9..features", "stem..conv9", "top", "1.5"])
+def test_unfreezing_an_unknown_block_names_those_there_are(what: str) -> None:
+    unknown = "conv9" if "conv9" in what else what
+    with pytest.raises(RecipeError, match=rf"no block '{unknown}'.*stem, stage1_block1"):
+        unfreeze(build(), COMPACT, what)
+
+
+def test_blocks_the_wrong_way_round_are_told_the_right_way() -> None:
+    with pytest.raises(RecipeError, match=r"unfreeze stem\.\.features instead"):
+        unfreeze(build(), COMPACT, "features..stem")
+
+
+def test_blocks_after_those_that_train_stay_as_they_are() -> None:
+    model = build()
+    unfreeze(model, COMPACT, "stage4_block1..stage4_block1", train_batch_norm=True)
+    before = {w.path: np.asarray(w).tobytes() for w in model.weights}
+    fit(model)
+    moved = {w.path for w in model.weights if np.asarray(w).tobytes() != before[w.path]}
+    # Moving statistics are of the block too, though no gradient reaches them.
+    assert {w.path for w in model.trainable_weights} < moved
+    assert all("stage4_block1" in path or "logits" in path for path in moved)
+
+
+def test_the_last_bias_starts_from_the_shares_of_the_classes_if_asked_to() -> None:
+    base, _ = build_backbone(COMPACT, 32, "none")
+    head = Head(output_bias="priors")
+    model = build_model(COMPACT, base, head, 2, seed=0, class_counts=(30, 10))
+    assert np.asarray(model.get_layer("logits").bias)[0] == pytest.approx(np.log(10 / 30))
+    base, _ = build_backbone(COMPACT, 32, "none")
+    model = build_model(COMPACT, base, head, 2, 0, True, class_counts=(30, 10), image_count=35)
+    wanted = [np.log(30.5 / 5.5), np.log(10.5 / 25.5)]
+    np.testing.assert_allclose(model.get_layer("logits").bias, wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match="needs class_counts"):
+        build(head)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_byte_for_byte() -> None:

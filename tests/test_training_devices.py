@@ -38,12 +38,15 @@ def test_precision_is_mixed_on_a_gpu_and_full_elsewhere() -> None:
     assert devices.precision("mixed_bfloat16", 0) == "mixed_bfloat16"
 
 
-def test_xla_compiles_on_one_gpu_unless_told_otherwise() -> None:
-    assert devices.jit_compile(None, 1)
-    assert not devices.jit_compile(None, 0)
-    assert not devices.jit_compile(None, 2)
-    assert devices.jit_compile(True, 0)
-    assert not devices.jit_compile(False, 1)
+def test_xla_compiles_on_one_gpu_that_need_not_repeat_itself() -> None:
+    exact = Recipe(name="exact")
+    quick = override(exact, {"deterministic": False})
+    assert devices.jit_compile(quick, 1)
+    assert not devices.jit_compile(exact, 1)
+    assert not devices.jit_compile(quick, 0)
+    assert not devices.jit_compile(quick, 2)
+    assert devices.jit_compile(override(quick, {"jit_compile": True}), 0)
+    assert not devices.jit_compile(override(quick, {"jit_compile": False}), 1)
 
 
 def test_three_devices_share_a_run_to_the_result_of_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -16,7 +17,9 @@ from app.errors import RunError
 from app.models import build_model
 from app.recipe import Head, Stage
 from app.training.callbacks import History, KeepBest
-from app.training.stages import Trainer, compile_for
+from app.training.checkpoints import Checkpoints
+from app.training.losses import Task
+from app.training.stages import Trainer
 
 COMPACT = find_backbone("compact")
 STEPS = 3
@@ -30,24 +33,29 @@ def pictures(seed: int, count: int, class_count: int = 3) -> tuple[np.ndarray, n
     return (noise + 60 + 70 * labels[:, None, None, None]).clip(0, 255).astype("uint8"), labels
 
 
-def batches(epochs: int, class_count: int = 3) -> tf.data.Dataset:
+def batches(first: int, epochs: int, skipped: int, class_count: int = 3) -> tf.data.Dataset:
     data = tf.data.Dataset.from_tensor_slices(pictures(0, 24, class_count))
-    return data.batch(8).repeat(epochs)
+    return data.batch(8).repeat(epochs).skip(skipped)
 
 
-def trainer(folder: Path, class_count: int = 3) -> Trainer:
+def trainer(folder: Path, class_count: int = 3, dropout: float = 0.1) -> Trainer:
+    keras.utils.set_random_seed(3)
     base, _ = build_backbone(COMPACT, 32, "none")
-    model = build_model(COMPACT, base, Head(dropout=0.1), class_count, seed=0)
+    model = build_model(COMPACT, base, Head(dropout=dropout), class_count, seed=0)
     plain = keras.Model(model.inputs, model.outputs)
     validation = tf.data.Dataset.from_tensor_slices(pictures(1, 16, class_count)).batch(8)
+    checkpoints = Checkpoints(folder)
     return Trainer(
         model=model,
         backbone=COMPACT,
+        task=Task((24 // class_count,) * class_count, 24),
         steps=STEPS,
+        training=lambda *asked: batches(*asked, class_count=class_count),
         validation=validation,
         jit_compile=False,
+        checkpoints=checkpoints,
         history=History(folder / "history.csv"),
-        best=KeepBest(folder / "best.weights.h5", plain),
+        best=KeepBest(checkpoints, plain),
     )
 
 
@@ -63,16 +71,17 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_a_head_stage_leaves_every_weight_of_the_backbone_as_it_was(tmp_path: Path) -> None:
     each = trainer(tmp_path)
     before = weights(each.model)
-    each.train("warm_up", Stage(epochs=2, learning_rate=0.01), batches(2))
+    each.train({"warm_up": Stage(epochs=2, learning_rate=0.01)})
     moved = {path for path, value in weights(each.model).items() if value != before[path]}
     assert {path.rsplit("/", 1)[0] for path in moved} == {"logits"}
 
 
 def test_a_second_stage_trains_what_it_unfreezes_with_a_new_optimizer(tmp_path: Path) -> None:
     each = trainer(tmp_path)
-    each.train("warm_up", Stage(epochs=1), batches(1))
+    warm_up = {"warm_up": Stage(epochs=1)}
+    each.train(warm_up)
     first, before = each.model.optimizer, weights(each.model)
-    each.train("fine_tune", Stage(epochs=1, unfreeze="stage4_block2"), batches(1))
+    each.train(warm_up | {"fine_tune": Stage(epochs=1, unfreeze="stage4_block2")})
     assert each.model.optimizer is not first
     moved = {path for path, value in weights(each.model).items() if value != before[path]}
     assert any("stage4_block2_1_conv" in path for path in moved)
@@ -81,9 +90,8 @@ def test_a_second_stage_trains_what_it_unfreezes_with_a_new_optimizer(tmp_path: 
 
 def test_the_history_has_a_row_for_each_epoch_of_each_stage(tmp_path: Path) -> None:
     each = trainer(tmp_path)
-    each.train("warm_up", Stage(epochs=2, learning_rate=0.5), batches(2))
     cosine = Stage(epochs=1, learning_rate=0.25, schedule="cosine", unfreeze="top:2")
-    each.train("fine_tune", cosine, batches(1))
+    each.train({"warm_up": Stage(epochs=2, learning_rate=0.5), "fine_tune": cosine})
     found = rows(tmp_path)
     assert [(r["stage"], r["epoch"]) for r in found] == [
         ("warm_up", "1"),
@@ -98,7 +106,7 @@ def test_the_history_has_a_row_for_each_epoch_of_each_stage(tmp_path: Path) -> N
 def test_a_stage_ends_with_the_weights_of_its_best_epoch(tmp_path: Path) -> None:
     each = trainer(tmp_path)
     # At this rate the loss jumps about, so the last epoch is hardly ever the best.
-    each.train("warm_up", Stage(epochs=6, learning_rate=0.3, patience=6), batches(6))
+    each.train({"warm_up": Stage(epochs=6, learning_rate=0.3, patience=6)})
     losses = [float(row["validation_loss"]) for row in rows(tmp_path)]
     assert losses.index(min(losses)) + 1 == each.best.best_epoch < 6
     assert each.model.evaluate(each.validation, verbose=0)[2] == pytest.approx(
@@ -110,11 +118,12 @@ def test_a_stage_that_brings_nothing_leaves_the_weights_of_the_one_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     each = trainer(tmp_path)
-    each.train("warm_up", Stage(epochs=3, learning_rate=0.01), batches(3))
+    warm_up = {"warm_up": Stage(epochs=3, learning_rate=0.01)}
+    each.train(warm_up)
     before = weights(each.model)
     ruinous = Stage(epochs=1, learning_rate=50.0, optimizer="sgd", unfreeze="top:2")
     with caplog.at_level("INFO", "graft"):
-        each.train("fine_tune", ruinous, batches(1))
+        each.train(warm_up | {"fine_tune": ruinous})
     assert weights(each.model) == before
     assert "the weights of stage warm_up are kept" in caplog.text
 
@@ -122,7 +131,7 @@ def test_a_stage_that_brings_nothing_leaves_the_weights_of_the_one_before(
 def test_a_stage_stops_when_its_patience_is_over(tmp_path: Path) -> None:
     each = trainer(tmp_path)
     still = Stage(epochs=9, learning_rate=0.0, patience=2)
-    each.train("warm_up", still, batches(9))
+    each.train({"warm_up": still})
     # With nothing learned the first epoch is the best, and two more are waited for.
     assert len(rows(tmp_path)) == 3
 
@@ -131,15 +140,15 @@ def test_a_loss_that_is_no_number_names_the_stage_and_the_setting(tmp_path: Path
     each = trainer(tmp_path)
     mad = Stage(epochs=3, learning_rate=1000.0, optimizer="sgd", unfreeze="all")
     each.model.get_layer("logits").kernel.assign(np.full((368, 3), np.nan))
-    with pytest.raises(RunError, match=r"loss of stage boom .* lower stages.boom.learning_rate"):
-        each.train("boom", mad, batches(3))
-    assert not (tmp_path / "best.weights.h5").exists()
+    with pytest.raises(RunError, match=r"stage boom .* no number.*Lower stages.boom.learning_rate"):
+        each.train({"boom": mad})
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
 
 
 def test_two_classes_learn_with_one_sigmoid(tmp_path: Path) -> None:
     each = trainer(tmp_path, class_count=2)
     assert each.model.output.shape == (None, 1)
-    each.train("warm_up", Stage(epochs=8, learning_rate=0.01), batches(8, 2))
+    each.train({"warm_up": Stage(epochs=8, learning_rate=0.01)})
     best = max(float(row["validation_accuracy"]) for row in rows(tmp_path))
     assert best >= 0.9
 
@@ -148,53 +157,24 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     results = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        keras.utils.set_random_seed(3)
         each = trainer(tmp_path / name)
-        each.train("all", Stage(epochs=2, unfreeze="all", train_batch_norm=True), batches(2))
+        each.train({"all": Stage(epochs=2, unfreeze="all", train_batch_norm=True)})
         results.append(list(weights(each.model).values()))
     assert results[0] == results[1]
 
 
-def test_checkpoints_hold_no_optimizer(tmp_path: Path) -> None:
+def test_the_best_weights_hold_no_optimizer(tmp_path: Path) -> None:
     each = trainer(tmp_path)
-    each.train("warm_up", Stage(epochs=1), batches(1))
-    size = (tmp_path / "best.weights.h5").stat().st_size
+    each.train({"warm_up": Stage(epochs=1)})
+    (best,) = tmp_path.glob("best-*.weights.h5")
+    size = best.stat().st_size
     assert size < 1.3 * 4 * each.model.count_params()
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_is_the_cross_entropy_of_smoothed_labels(tmp_path: Path, smoothing: float) -> None:
-    each = trainer(tmp_path)
-    pixels, labels = pictures(2, 8)
-    compile_for(each.model, Stage(label_smoothing=smoothing), STEPS, jit_compile=False)
-    logits = np.asarray(each.model(pixels)).astype("float64")
-    logarithms = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    targets = np.eye(3)[labels] * (1 - smoothing) + smoothing / 3
-    wanted = -(targets * logarithms).sum(1).mean()
-    found = each.model.evaluate(pixels, labels, verbose=0)[0]
-    assert found == pytest.approx(wanted, rel=1e-5)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_of_two_classes_is_that_of_a_smoothed_sigmoid(
-    tmp_path: Path, smoothing: float
-) -> None:
-    each = trainer(tmp_path, class_count=2)
-    pixels, labels = pictures(2, 8, 2)
-    compile_for(each.model, Stage(label_smoothing=smoothing), STEPS, jit_compile=False)
-    odds = np.asarray(each.model(pixels))[:, 0].astype("float64")
-    targets = labels * (1 - smoothing) + smoothing / 2
-    wanted = (np.log1p(np.exp(-np.abs(odds))) + np.maximum(odds, 0) - odds * targets).mean()
-    loss, accuracy, _ = each.model.evaluate(pixels, labels, verbose=0)
-    assert loss == pytest.approx(wanted, rel=1e-5)
-    assert accuracy == pytest.approx(((odds > 0) == labels).mean())
 
 
 def test_stages_are_compared_without_their_label_smoothing(tmp_path: Path) -> None:
     each = trainer(tmp_path)
-    each.train("plain", Stage(epochs=4, learning_rate=0.01), batches(4))
     smooth = Stage(epochs=4, learning_rate=0.01, unfreeze="top:3", label_smoothing=0.5)
-    each.train("smooth", smooth, batches(4))
+    each.train({"plain": Stage(epochs=4, learning_rate=0.01), "smooth": smooth})
     pixels, labels = pictures(1, 16)
     logits = np.asarray(each.model(pixels)).astype("float64")
     logarithms = logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -207,3 +187,80 @@ def test_stages_are_compared_without_their_label_smoothing(tmp_path: Path) -> No
     floor = -(2 / 3 * np.log(2 / 3) + 2 / 6 * np.log(1 / 6))
     smoothed = [float(row["loss"]) for row in rows(tmp_path) if row["stage"] == "smooth"]
     assert min(smoothed) > floor > each.best.best_loss
+
+
+class Killed(keras.callbacks.Callback):
+    """Breaks off in the middle of a step, as `kill` would."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._left = step
+
+    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+
+
+def staged(**settings: object) -> dict[str, Stage]:
+    common = {"learning_rate": 0.02, **settings}
+    return {
+        "warm_up": Stage(epochs=3, **common),
+        "fine_tune": Stage(epochs=3, unfreeze="top:2", train_batch_norm=True, **common),
+    }
+
+
+EMA = {"weight_average": "ema", "ema_momentum": 0.7, "schedule": "plateau", "plateau_patience": 1}
+SWA = {"weight_average": "swa", "swa_start": "40%", "schedule": "one_cycle", "layer_decay": 0.5}
+COURSES: dict[str, dict[str, object]] = {
+    "adam": {},
+    "warm_up": {"schedule": "plateau", "warmup_epochs": 0.7, "optimizer": "nesterov"},
+    "clipping": {"global_clip_norm": 0.5, "schedule": "cosine", "optimizer": "lion"},
+    "accumulating": {"accumulate_steps": 2, "optimizer": "adamw", "weight_decay": 0.1},
+    "stopping": {"patience": 1, "learning_rate": 0.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("course", "every"),
+    [
+        pytest.param(EMA, 2, id="ema-2"),
+        pytest.param(SWA, None, id="swa"),
+        *(
+            pytest.param(course, every, id=f"{name}-{every}", marks=pytest.mark.slow)
+            for name, course in {"ema": EMA, "swa": SWA, **COURSES}.items()
+            for every in (None, 1, 2)
+        ),
+    ],
+)
+def test_training_that_was_broken_off_goes_on_to_the_same_bits(
+    tmp_path: Path, course: dict[str, object], every: int | None
+) -> None:
+    stages = staged(**course)
+    whole = trainer(tmp_path, dropout=0.5)
+    (tmp_path / "parts").mkdir()
+    whole.train(stages)
+    wanted, history = weights(whole.model), [row | {"seconds": 0} for row in whole.history.rows]
+    broken_off = 0
+    for step in (4, 8, 5, 99):
+        part = trainer(tmp_path / "parts", dropout=0.5)
+        part = replace(part, checkpoint_steps=every, watching=lambda _: [Killed(step)])  # noqa: B023  # used at once
+        try:
+            part.train(stages)
+            break
+        except KeyboardInterrupt:
+            broken_off += 1
+    assert broken_off >= 2
+    assert weights(part.model) == wanted
+    assert [row | {"seconds": 0} for row in part.history.rows] == history
+
+
+def test_averaged_weights_are_what_is_measured_kept_and_left(tmp_path: Path) -> None:
+    each = trainer(tmp_path)
+    stage = Stage(epochs=3, learning_rate=0.05, weight_average="swa", swa_start=2.0)
+    each.train({"warm_up": stage})
+    losses = [float(row["validation_loss"]) for row in rows(tmp_path)]
+    logits = np.concatenate([each.model(pixels) for pixels, _ in each.validation]).astype("float64")
+    labels = pictures(1, 16)[1]
+    logarithms = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert min(losses) == pytest.approx(-logarithms[np.arange(16), labels].mean(), rel=1e-4)

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections.abc import Sequence
+from math import atan, degrees, log, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.recipe import Augmentation
+
 # Else albumentations asks the network for a newer version when it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A  # noqa: N812  # after the line above; the name its users know
 
+_SMALLEST_CROP = {"light": 0.6, "medium": 0.5, "strong": 0.3, "rand_augment": 0.6}
+_REFLECTED = 4  # what lies beyond an image's border: its mirror image
 
-def transforms(preset: str, size: int) -> list[Any]:
-    """Lists the albumentations transforms of a preset.
+
+def transforms(augmentation: Augmentation, size: int) -> list[Any]:
+    """Lists the albumentations transforms of an augmentation.
 
     Args:
-        preset: `none`, `light` (crop and flip), `medium` (and colour, small turns) or
-            `strong` (and blur, noise, wider crops, a part hidden).
+        augmentation: Of preset `none`, `light` (crop and flip), `medium` (and colour, small
+            turns), `strong` (and blur, noise, wider crops, a part hidden) or
+            `rand_augment` (light, and operations drawn for each image).
         size: Side of the square images in pixels; they keep it.
     """
+    preset = augmentation.preset
     if preset == "none":
         return []
-    smallest = {"light": 0.6, "medium": 0.5, "strong": 0.3}[preset]
-    chosen: list[Any] = [
-        A.RandomResizedCrop(size=(size, size), scale=(smallest, 1.0), ratio=(3 / 4, 4 / 3)),
-        A.HorizontalFlip(p=0.5),
-    ]
+    area = (_SMALLEST_CROP[preset], 1.0)
+    chosen = [A.RandomResizedCrop(size=(size, size), scale=area, ratio=(3 / 4, 4 / 3))]
+    chosen += _flips(augmentation.flip)
     if preset in ("medium", "strong"):
         chosen += [
-            A.Affine(rotate=(-15, 15), shear=(-5, 5), border_mode=4, p=0.5),
+            A.Affine(rotate=(-15, 15), shear=(-5, 5), border_mode=_REFLECTED, p=0.5),
             A.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.03, p=0.7),
         ]
     if preset == "strong":
@@ -40,18 +47,88 @@ def transforms(preset: str, size: int) -> list[Any]:
             A.OneOf([A.GaussianBlur(), A.GaussNoise(), A.ToGray(), A.Posterize()], p=0.5),
             A.CoarseDropout(hole_height_range=(0.1, 0.35), hole_width_range=(0.1, 0.35), p=0.5),
         ]
+    if preset == "rand_augment" and augmentation.magnitude > 0:
+        drawn = operations(augmentation.magnitude)
+        chosen.append(A.RandomOrder(drawn, n=augmentation.operations, replace=True))
     return chosen
+
+
+def _flips(flip: str) -> list[Any]:
+    sideways, upside_down = A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)
+    return {"none": [], "horizontal": [sideways], "both": [sideways, upside_down]}[flip]
+
+
+def operations(magnitude: float) -> list[Any]:
+    """Lists the fourteen operations from which RandAugment draws (arXiv 1909.13719).
+
+    Those that have a direction take either with equal chance. At magnitude 10 they reach the
+    ends of the ranges of AutoAugment (arXiv 1805.09501): 30 degrees, a shear of 0.3,
+    0.45 of a side, factors of 0.1 and 1.9, 4 bits, every level inverted. Towards 0 they all
+    approach the identity, but for autocontrast and equalize, which have no strength, and for
+    white, which solarize turns black before any other level.
+
+    Args:
+        magnitude: From 0 to 10.
+    """
+    share = magnitude / 10
+    turn, shear, shift = 30 * share, degrees(atan(0.3 * share)), 0.45 * share
+    bits = 8 - round(4 * share)
+    return [
+        A.NoOp(p=1),
+        A.AutoContrast(method="pil", p=1),
+        A.Equalize(p=1),
+        A.Solarize(threshold_range=(1 - share, 1 - share), p=1),
+        A.Posterize(num_bits=bits, p=1) if bits < 8 else A.NoOp(p=1),
+        _either([_jitter(saturation=1 + sign * 0.9 * share) for sign in (-1, 1)]),
+        _either([_jitter(contrast=1 + sign * 0.9 * share) for sign in (-1, 1)]),
+        _either([_jitter(brightness=1 + sign * 0.9 * share) for sign in (-1, 1)]),
+        _either(_sharpness(0.9 * share)),
+        _either([_moved(rotate=(angle, angle)) for angle in (-turn, turn)]),
+        _either([_moved(shear={"x": (angle, angle), "y": (0, 0)}) for angle in (-shear, shear)]),
+        _either([_moved(shear={"x": (0, 0), "y": (angle, angle)}) for angle in (-shear, shear)]),
+        _either([_moved(translate_percent={"x": (by, by), "y": (0, 0)}) for by in (-shift, shift)]),
+        _either([_moved(translate_percent={"x": (0, 0), "y": (by, by)}) for by in (-shift, shift)]),
+    ]
+
+
+def _either(directions: list[Any]) -> Any:
+    return A.OneOf(directions, p=1)
+
+
+def _jitter(**factor: float) -> Any:
+    unchanged = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    return A.ColorJitter(**{name: (by, by) for name, by in (unchanged | factor).items()}, p=1)
+
+
+def _moved(**how: Any) -> Any:
+    return A.Affine(**how, border_mode=_REFLECTED, p=1)
+
+
+def _sharpness(by: float) -> list[Any]:
+    """Blends with, or moves away from, the image smoothed by a small kernel, as Pillow does.
+
+    That kernel is 5 amid eight 1s, over 13. Moving away from it adds a thirteenth of what
+    albumentations' Sharpen adds; blending with it leaves the weight of a pixel itself as the
+    Gaussian below does. Sharpen's own way to blur overflows its bytes.
+    """
+    middle = sqrt(1 - by * 8 / 13)  # of the Gaussian's three weights along each side
+    beside = max((1 / middle - 1) / 2, 1e-9)  # as shares of the middle; their log must exist
+    sigma = sqrt(-0.5 / log(beside))
+    return [
+        A.GaussianBlur(blur_limit=(3, 3), sigma_limit=(sigma, sigma), p=1),
+        A.Sharpen(alpha=(by / 13, by / 13), lightness=(1.0, 1.0), method="kernel", p=1),
+    ]
 
 
 class Augmenter:
     """Varies images so that run seed, epoch and image index alone decide how.
 
-    Every thread has an albumentations pipeline of its own, seeded anew for each image:
-    a shared one would hand out its random numbers in the order of the threads.
+    Every thread has an albumentations pipeline of its own, given a new generator for each
+    image: a shared one would hand out its random numbers in the order of the threads.
     """
 
-    def __init__(self, preset: str, size: int, seed: int) -> None:
-        self._preset, self._size, self._seed = preset, size, seed
+    def __init__(self, augmentation: Augmentation, size: int, seed: int) -> None:
+        self._augmentation, self._size, self._seed = augmentation, size, seed
         self._of_thread = threading.local()
 
     def __call__(
@@ -67,18 +144,21 @@ class Augmenter:
         Returns:
             uint8 `[batch, size, size, 3]`.
         """
-        if self._preset == "none":
+        if self._augmentation.preset == "none":
             return images
         pipeline = self._pipeline()
         varied = np.empty_like(images)
         for position, index in zip(range(len(images)), indices, strict=True):
-            pipeline.set_random_seed(self._image_seed(int(epoch), int(index)))
+            seed = self._image_seed(int(epoch), int(index))
+            # Not set_random_seed: it seeds every transform alike, so that all of them draw the
+            # same numbers, and just those images that are cropped closely are mirrored.
+            pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
             varied[position] = pipeline(image=images[position])["image"]
         return varied
 
     def _pipeline(self) -> Any:
         if not hasattr(self._of_thread, "pipeline"):
-            self._of_thread.pipeline = A.Compose(transforms(self._preset, self._size))
+            self._of_thread.pipeline = A.Compose(transforms(self._augmentation, self._size))
         return self._of_thread.pipeline
 
     def _image_seed(self, epoch: int, index: int) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from app.data.augmentation import Augmenter
 from app.data.index import Image, Index
+from app.data.mixing import Mixing
 from app.data.reading import read_image
 
 # Images that are read again each epoch are kept, decoded, while they fit in this.
@@ -40,11 +42,13 @@ def training_batches(
     first_epoch: int,
     epochs: int,
     devices: int = 1,
+    mixing: Mixing | None = None,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Returns the shuffled, varied batches of some epochs, one after the other.
 
-    The order of epoch e and the variation of each image follow from (seed, e) alone,
-    so a run that starts again at an epoch sees what it would have seen.
+    The order of epoch e, the variation of each image and the mixing of each batch follow
+    from (seed, e) alone, so a run that starts again at a step sees what it would have seen.
 
     Args:
         index: Its `train` split is used.
@@ -56,9 +60,12 @@ def training_batches(
         epochs: How many from there.
         devices: How many share a batch. Each gets the same number of images, so up to
             `devices - 1` of them, others each time, sit out an epoch.
+        mixing: Mixes the images of each batch, if given.
+        first_step: Batches of the first epoch that are left out.
 
     Returns:
-        Dataset of (uint8 `[batch, size, size, 3]`, int64 labels `[batch]`).
+        Dataset of (uint8 `[batch, size, size, 3]`, labels): int64 `[batch]`, or float32
+        `[batch, classes]` if images are mixed or have many labels.
     """
     images = index.split("train")
     paths, labels = _columns(index, images)
@@ -73,18 +80,36 @@ def training_batches(
             _read_all(tf.gather(paths, order), image_size),
             tf.gather(labels, order),
             epoch,
+            step % steps,
             order,
         )
 
-    def vary(
-        pixels: tf.Tensor, labels: tf.Tensor, epoch: tf.Tensor, order: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        varied = tf.numpy_function(augmenter, [pixels, epoch, order], tf.uint8, stateful=False)
-        return tf.ensure_shape(varied, pixels.shape), labels
+    vary = _varying(augmenter, mixing, len(index.class_names))
+    first, end = first_epoch * steps + first_step, (first_epoch + epochs) * steps
+    batches = tf.data.Dataset.range(first, end).map(read, tf.data.AUTOTUNE)
+    return batches.map(vary, tf.data.AUTOTUNE).prefetch(2)
 
-    steps_in_all = tf.data.Dataset.range(first_epoch * steps, (first_epoch + epochs) * steps)
-    batches = steps_in_all.map(read, tf.data.AUTOTUNE).map(vary, tf.data.AUTOTUNE)
-    return batches.prefetch(2)
+
+def _varying(
+    augmenter: Augmenter, mixing: Mixing | None, class_count: int
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Returns what varies and mixes a batch: one call of Python, however much it does."""
+
+    def in_numpy(pixels: Any, labels: Any, epoch: Any, step: Any, order: Any) -> tuple[Any, Any]:
+        varied = augmenter(pixels, epoch, order)
+        if mixing is None:
+            return varied, labels
+        return mixing(varied, labels, class_count, epoch, step)
+
+    def vary(pixels: tf.Tensor, labels: tf.Tensor, *rest: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        kind = labels.dtype if mixing is None else tf.float32
+        shape = labels.shape if mixing is None else [None, class_count]
+        found, targets = tf.numpy_function(
+            in_numpy, [pixels, labels, *rest], (tf.uint8, kind), stateful=False
+        )
+        return tf.ensure_shape(found, pixels.shape), tf.ensure_shape(targets, shape)
+
+    return vary
 
 
 def measuring_batches(
@@ -99,7 +124,7 @@ def measuring_batches(
     They are kept in memory after the first pass, if they fit in `CACHE_BYTES`.
 
     Args:
-        index: Knows the labels.
+        index: Knows the labels, and whether an image carries many.
         images: In the order in which they come.
         image_size: Side in pixels.
         batch_size: Images a batch.
@@ -107,7 +132,8 @@ def measuring_batches(
             out, since Keras needs the same number for each.
 
     Returns:
-        Dataset of (uint8 `[batch, size, size, 3]`, int64 labels `[batch]`).
+        Dataset of (uint8 `[batch, size, size, 3]`, int64 labels `[batch]`; or float32
+        `[batch, classes]` of 0 and 1 where an image carries many).
     """
     paths, labels = _columns(index, images)
     count, steps = len(images), steps_per_epoch(len(images), batch_size, devices)
@@ -124,7 +150,12 @@ def measuring_batches(
 
 def _columns(index: Index, images: Sequence[Image]) -> tuple[tf.Tensor, tf.Tensor]:
     positions = {name: label for label, name in enumerate(index.class_names)}
-    labels = np.array([positions[image.class_name] for image in images], "int64")
+    if index.many_labels:
+        labels = np.zeros([len(images), len(positions)], "float32")
+        for row, image in zip(labels, images, strict=True):
+            row[[positions[name] for name in image.class_names]] = 1
+    else:
+        labels = np.array([positions[image.class_name] for image in images], "int64")
     return tf.constant([str(image.path) for image in images], tf.string), tf.constant(labels)
 
 

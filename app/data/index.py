@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import csv
-import functools
 import hashlib
 import io
 import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import tensorflow as tf
 from tqdm import tqdm
 
-from app.data.reading import decode_image
-from app.data.sources import File, Listing
-from app.data.splits import SPLITS, split
-from app.errors import DataError, decoding_reason
+from app.data.looking import hash_of, look_at, stored_shape
+from app.data.sources import SEPARATOR, File, Listing
+from app.data.splits import SPLITS, split, split_many_labels
+from app.errors import DataError
 from app.files import write_whole
 
 # More than this share of unreadable files means that something larger is wrong.
@@ -36,7 +34,7 @@ class Image:
 
     Attributes:
         path: Where its file lies.
-        class_name: What it shows.
+        class_names: What it shows: one class, or any number of labels in natural order.
         split: `train`, `validation` or `test`.
         sha256: Of the file's bytes, hexadecimal.
         height: Pixels, as stored, before it is turned upright.
@@ -44,11 +42,16 @@ class Image:
     """
 
     path: Path
-    class_name: str
+    class_names: tuple[str, ...]
     split: str
     sha256: str
     height: int
     width: int
+
+    @property
+    def class_name(self) -> str:
+        """The one class, or all labels with `;` between them, as it is written down."""
+        return SEPARATOR.join(self.class_names)
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,22 @@ class Index:
         class_names: In natural order; a label is a position in it.
         images: Every readable image, in the order of the source.
         unreadable: Path and reason of each file that was left out.
+        many_labels: Whether an image carries any number of labels; else it has one class.
     """
 
     class_names: tuple[str, ...]
     images: tuple[Image, ...]
     unreadable: tuple[tuple[Path, str], ...]
+    many_labels: bool = False
 
     def split(self, name: str) -> tuple[Image, ...]:
         """Returns the images of one split."""
         return tuple(image for image in self.images if image.split == name)
 
-    def label(self, image: Image) -> int:
-        """Returns the position of the image's class among the class names."""
-        return self.class_names.index(image.class_name)
+    def class_counts(self, split: str) -> tuple[int, ...]:
+        """Returns how many images of a split show each class, in the order of the names."""
+        counts = Counter(name for image in self.split(split) for name in image.class_names)
+        return tuple(counts[name] for name in self.class_names)
 
 
 def build_index(
@@ -91,61 +97,36 @@ def build_index(
     if len(unreadable) > MOST_UNREADABLE * len(listing.files):
         raise DataError(_too_many(listing, unreadable))
     divided = _divide(listing, images, validation_fraction, test_fraction, seed)
-    index = Index(listing.class_names, tuple(divided), tuple(unreadable))
+    index = Index(listing.class_names, tuple(divided), tuple(unreadable), listing.many_labels)
     _check_classes(listing, index)
     _warn_of_leaks(index)
     return index
 
 
 def summary(index: Index) -> str:
-    """Says in one line what there is, such as `600 images of 5 classes: train 510, ...`."""
+    """Says in one line what there is, such as `600 images of 5 classes: train 510, ...`.
+
+    With many labels an image it says `600 images with any of 5 labels: train 510, ...`.
+    """
     counts = Counter(image.split for image in index.images)
     parts = ", ".join(f"{name} {counts[name]}" for name in SPLITS)
     left_out = f"; {len(index.unreadable)} unreadable left out" if index.unreadable else ""
-    return f"{len(index.images)} images of {len(index.class_names)} classes: {parts}{left_out}"
+    which = "with any of {} labels" if index.many_labels else "of {} classes"
+    return f"{len(index.images)} images {which.format(len(index.class_names))}: {parts}{left_out}"
 
 
 def _look(files: Sequence[File]) -> tuple[list[Image], list[tuple[Path, str]]]:
     images, unreadable = [], []
-    _stored_shape()  # before the threads, each of which would else trace it
+    stored_shape()  # before the threads, each of which would else trace it
     with ThreadPoolExecutor() as pool:
-        looked = pool.map(_look_at, files)
+        looked = pool.map(look_at, (file.path for file in files))
         progress = tqdm(looked, "looking", len(files), unit=" images", disable=None, leave=False)
         for file, found in zip(files, progress, strict=True):
-            if isinstance(found, Image):
-                images.append(found)
-            else:
+            if isinstance(found, str):
                 unreadable.append((file.path, found))
+            else:
+                images.append(Image(file.path, file.class_names, file.split, *found))
     return images, unreadable
-
-
-def _look_at(file: File) -> Image | str:
-    """Returns the image, or why it is none. Decoding it whole is the only honest test."""
-    try:
-        str(file.path).encode()
-        contents = file.path.read_bytes()
-        height, width, _ = _stored_shape()(tf.constant(contents)).numpy().tolist()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8: rename it"
-    except OSError as error:
-        return error.strerror or str(error)
-    except tf.errors.InvalidArgumentError as error:
-        return "empty file" if not contents else decoding_reason(str(error.message))
-    digest = hashlib.sha256(contents).hexdigest()
-    return Image(file.path, file.class_name, file.split, digest, height, width)
-
-
-@functools.cache
-def _stored_shape() -> Callable[[tf.Tensor], tf.Tensor]:
-    """Traced once; called as a `tf.function`, it would be traced anew in every thread."""
-
-    def stored_shape(contents: tf.Tensor) -> tf.Tensor:
-        return tf.shape(decode_image(contents))
-
-    traced: Callable[[tf.Tensor], tf.Tensor] = tf.function(stored_shape).get_concrete_function(
-        tf.TensorSpec([], tf.string)
-    )
-    return traced
 
 
 def _divide(
@@ -153,10 +134,10 @@ def _divide(
 ) -> list[Image]:
     published = {image.split for image in images}
     if published <= {"", "train"}:
-        return _assign(images, {"validation": validation, "test": test}, seed)
+        return _assign(listing, images, {"validation": validation, "test": test}, seed)
     if "test" not in published:
         _log.info(
-            "%s has a validation folder and no test folder: it is kept apart as the test split",
+            "%s has a validation split and no test split: it is kept apart as the test split",
             listing.root,
         )
         images = [replace(i, split="test") if i.split == "validation" else i for i in images]
@@ -164,28 +145,33 @@ def _divide(
         return images
     train = [image for image in images if image.split == "train"]
     _log.info(
-        "no validation split given: %.0f %% of train/ is taken, by seed %d", validation * 100, seed
+        "no validation split given: %.0f %% of train is taken, by seed %d", validation * 100, seed
     )
-    divided = _assign(train, {"validation": validation}, seed)
+    divided = _assign(listing, train, {"validation": validation}, seed)
     return divided + [image for image in images if image.split != "train"]
 
 
-def _assign(images: list[Image], shares: dict[str, float], seed: int) -> list[Image]:
-    parts = split([i.class_name for i in images], [i.sha256 for i in images], shares, seed)
+def _assign(
+    listing: Listing, images: list[Image], shares: dict[str, float], seed: int
+) -> list[Image]:
+    hashes = [image.sha256 for image in images]
+    if listing.many_labels:
+        parts = split_many_labels([i.class_names for i in images], hashes, shares, seed)
+    else:
+        parts = split([i.class_name for i in images], hashes, shares, seed)
     return [replace(image, split=part) for image, part in zip(images, parts, strict=True)]
 
 
 def _check_classes(listing: Listing, index: Index) -> None:
-    trained = {image.class_name for image in index.split("train")}
-    for name in index.class_names:
-        if name not in trained:
+    for name, count in zip(index.class_names, index.class_counts("train"), strict=True):
+        if not count:
             raise DataError(
                 f"class '{name}' has no readable image to train on in {listing.root}:"
                 " add some, or take the class away"
             )
     for split_name in ("validation", "test"):
-        measured = {image.class_name for image in index.split(split_name)}
-        missing = ", ".join(name for name in index.class_names if name not in measured)
+        counts = zip(index.class_names, index.class_counts(split_name), strict=True)
+        missing = ", ".join(name for name, count in counts if not count)
         if missing:
             _log.warning("the %s split has no image of: %s", split_name, missing)
 
@@ -214,24 +200,23 @@ def _shown(path: Path) -> str:
 
 def changed_images(images: Sequence[Image]) -> list[Image]:
     """Lists the images whose files are gone, or hold other bytes than when they were looked at."""
-    return [image for image in images if _hash_of(image.path) != image.sha256]
-
-
-def _hash_of(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
+    return [image for image in images if hash_of(image.path) != image.sha256]
 
 
 def fingerprint(index: Index) -> str:
     """Hashes contents, classes and splits: equal for equal data, wherever it lies."""
     rows = sorted(f"{i.sha256} {i.class_name} {i.split}" for i in index.images)
+    if index.many_labels:  # 'a;b' may be the name of one class, too
+        rows.append("many labels")
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def write_index(index: Index, path: Path) -> None:
-    """Writes the images as `splits.csv`: a row each, with path, class, split, hash and size."""
+    """Writes the images as `splits.csv`: a row each, with path, class, split, hash and size.
+
+    Where an image carries many labels, they stand in the column of the class with `;`
+    between them.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -240,24 +225,31 @@ def write_index(index: Index, path: Path) -> None:
     write_whole(path, text.getvalue())
 
 
-def read_index(path: Path, class_names: Sequence[str]) -> Index:
+def read_index(path: Path, class_names: Sequence[str], many_labels: bool = False) -> Index:
     """Reads what `write_index` wrote, without opening an image.
+
+    Args:
+        path: Of `splits.csv`.
+        class_names: In the order of labels.
+        many_labels: As the index had it that was written.
 
     Raises:
         DataError: If the file is missing, damaged, or of other classes.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            images = tuple(_from_row(row) for row in csv.DictReader(file))
+            images = tuple(_from_row(row, many_labels) for row in csv.DictReader(file))
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as the splits of a run: {error!r}") from error
-    if {image.class_name for image in images} != set(class_names):
+    if {name for image in images for name in image.class_names} != set(class_names):
         raise DataError(f"{path} does not hold the classes {', '.join(class_names)}: it is cut off")
-    return Index(tuple(class_names), images, ())
+    return Index(tuple(class_names), images, (), many_labels)
 
 
-def _from_row(row: dict[str, str]) -> Image:
+def _from_row(row: dict[str, str], many_labels: bool) -> Image:
     if row["split"] not in SPLITS:
         raise ValueError(f"no split: {row['split']!r}")
     sides = int(row["height"]), int(row["width"])
-    return Image(Path(row["path"]), row["class_name"], row["split"], row["sha256"], *sides)
+    name = row["class_name"]
+    names = tuple(filter(None, name.split(SEPARATOR))) if many_labels else (name,)
+    return Image(Path(row["path"]), names, row["split"], row["sha256"], *sides)

@@ -1,4 +1,4 @@
-"""Where images come from: every source ends as a folder of image files."""
+"""Where images come from: every source ends as a list of image files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ SPLIT_FOLDERS = {
     "valid": "validation",
     "test": "test",
 }
+SEPARATOR = ";"  # between the labels of one image, wherever they are written down
 # What operating systems leave in folders; nobody means it as an image.
 # Only for files that lie beside the class folders: inside, every file is looked at.
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
@@ -29,12 +30,13 @@ class File:
 
     Attributes:
         path: Where it lies.
-        class_name: The class that its folder stands for.
+        class_names: The one class that its folder stands for, or any number of labels in
+            natural order.
         split: `train`, `validation`, `test`, or empty where the source has no splits.
     """
 
     path: Path
-    class_name: str
+    class_names: tuple[str, ...]
     split: str
 
 
@@ -43,16 +45,18 @@ class Listing:
     """What a source holds, before any file was opened.
 
     Attributes:
-        root: The folder.
+        root: The folder, or the CSV file.
         class_names: In natural order: "2" comes before "10".
-        files: In the order of split, class and path.
+        files: In the order of split, class and path, or of the rows.
         notes: What was taken for granted, in sentences for the user.
+        many_labels: Whether an image carries any number of labels; else it has one class.
     """
 
     root: Path
     class_names: tuple[str, ...]
     files: tuple[File, ...]
     notes: tuple[str, ...] = ()
+    many_labels: bool = False
 
 
 def list_images(source: str) -> Listing:
@@ -60,8 +64,9 @@ def list_images(source: str) -> Listing:
 
     Args:
         source: A folder with one sub-folder a class, or with such folders inside
-            `train`, `validation` (or `val`, `valid`) and `test`; `tfds:<name>` or
-            the directory of a prepared TFDS data set; `sklearn:digits`.
+            `train`, `validation` (or `val`, `valid`) and `test`; a CSV file that lists
+            images; `tfds:<name>` or the directory of a prepared TFDS data set;
+            `sklearn:digits`.
 
     Raises:
         DataError: If it is none of these, is empty, or has fewer than two classes.
@@ -79,8 +84,13 @@ def list_images(source: str) -> Listing:
     try:
         folder = Path(source).expanduser()
         prepared = (folder / "dataset_info.json").is_file()
+        table = folder.suffix.lower() == ".csv" and not folder.is_dir()
     except (OSError, RuntimeError) as error:  # no permission, a name too long; no such user
         raise DataError(f"{source} cannot be read: {getattr(error, 'strerror', error)}") from error
+    if table:
+        from app.data.csv_table import list_table  # which builds on what stands here
+
+        return list_table(folder)
     if prepared:
         from app.data.tfds import folder_of_directory
 
@@ -96,7 +106,10 @@ def list_folder(root: Path) -> Listing:
     """
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise DataError(f"{root} {what}: --data.source takes a folder with one sub-folder a class")
+        raise DataError(
+            f"{root} {what}: --data.source takes a folder with one sub-folder a class,"
+            " or a .csv file"
+        )
     root = root.absolute()  # so that a run finds its images from anywhere
     try:
         folders = _folders(root)
@@ -173,7 +186,7 @@ def _loose(folder: Path) -> list[Path]:
 
 
 def _listing(root: Path, files: tuple[File, ...], notes: tuple[str, ...]) -> Listing:
-    class_names = tuple(sorted({file.class_name for file in files}, key=natural_order))
+    class_names = tuple(sorted({file.class_names[0] for file in files}, key=natural_order))
     if not class_names:
         raise DataError(
             f"{root} has no images in class folders: put them in one sub-folder a class,"
@@ -208,7 +221,7 @@ def _list_class(folder: Path, split: str) -> Iterator[File]:
         folders[:] = sorted((name for name in folders if name[0] != "."), key=natural_order)
         for name in sorted(names, key=natural_order):
             if name[0] != "." and name.lower() not in _LITTER:
-                yield File(Path(inside) / name, folder.name, split)
+                yield File(Path(inside) / name, (folder.name,), split)
 
 
 def _raise(error: OSError) -> None:

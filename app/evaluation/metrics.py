@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 9_999
+from app.evaluation.intervals import share_with_interval
+from app.evaluation.many_labels import measure_many_labels
 
 
 def measure(
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     probabilities: NDArray[np.float32],
     class_names: Sequence[str],
     seed: int = 0,
@@ -20,7 +21,9 @@ def measure(
     """Measures the predictions of one split.
 
     Args:
-        labels: `[n]`, positions among the class names; n at least 1.
+        labels: `[n]`, positions among the class names; n at least 1. Or `[n, classes]` of 0
+            and 1 where an image carries any number of labels; `measure_many_labels` says
+            what is measured then.
         probabilities: `[n, classes]`.
         class_names: Of the columns.
         seed: Of the bootstrap.
@@ -31,6 +34,8 @@ def measure(
         precision, recall, F1 and count of every class; the confusion matrix, rows true
         and columns predicted.
     """
+    if labels.ndim == 2:
+        return measure_many_labels(labels, probabilities, class_names, seed)
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     positions = np.arange(len(class_names))
@@ -39,7 +44,7 @@ def measure(
     of_truth = probabilities[np.arange(len(labels)), labels].astype("float64")
     return {
         "count": len(labels),
-        "accuracy": _with_interval(labels == predicted, seed),
+        "accuracy": share_with_interval(labels == predicted, seed),
         "loss": float(-np.log(np.clip(of_truth, 1e-12, 1.0)).mean()),
         "macro_f1": float(scores[2].mean()),
         "classes": {
@@ -53,15 +58,3 @@ def measure(
         },
         "confusion": confusion_matrix(labels, predicted, labels=positions).tolist(),
     }
-
-
-def _with_interval(correct: NDArray[np.bool_], seed: int) -> dict[str, float]:
-    """The mean with its 95 % percentile bootstrap interval (Efron 1979).
-
-    Drawing n images again from n of which a share p is right makes a binomial count,
-    so the resamples are drawn from that distribution at once.
-    """
-    share = float(correct.mean())
-    draws = np.random.default_rng(seed).binomial(len(correct), share, RESAMPLES) / len(correct)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return {"value": share, "low": float(low), "high": float(high)}

@@ -27,7 +27,8 @@ class Answer:
 
     Attributes:
         path: The file.
-        label: The likeliest class; empty if the file could not be read.
+        label: The likeliest class, or all labels from probability 0.5 on with `;` between
+            them. Empty if there is no such label, or the file could not be read.
         probabilities: float32 `[classes]`; None if the file could not be read.
         error: Why it could not be read; empty if it could.
     """
@@ -94,6 +95,8 @@ class Export:
 
 def write_predictions(export: Export, paths: Sequence[Path], file: IO[str]) -> int:
     """Writes a row a file as CSV: file, label, probability, error, and every class.
+
+    `probability` is that of the likeliest class or label.
 
     Returns:
         How many files could not be read.

@@ -11,18 +11,25 @@ import keras
 import tensorflow as tf
 
 from app.data.reading import read_image, resize_image
+from app.data.sources import SEPARATOR
 from app.errors import ExportError
+from app.evaluation.many_labels import THRESHOLD
 from app.exports.places import next_version
 from app.files import whole_folder
 from app.models import probabilities
 
 
 def export_model(
-    model: keras.Model, class_names: Sequence[str], folder: Path, about: dict[str, Any]
+    model: keras.Model,
+    class_names: Sequence[str],
+    folder: Path,
+    about: dict[str, Any],
+    many_labels: bool = False,
 ) -> Path:
     """Writes a SavedModel as the next version in a folder; needs only TensorFlow to load.
 
-    Signatures, both answering with `label` (string `[batch]`, the likeliest class),
+    Signatures, both answering with `label` (string `[batch]`, the likeliest class; or, with
+    many labels, all from probability 0.5 on with `;` between them, perhaps none),
     `probabilities` (float32 `[batch, classes]`) and `classes` (string `[batch, classes]`,
     the name of each column):
 
@@ -35,6 +42,7 @@ def export_model(
         class_names: In the order of labels.
         folder: Such as `saved_models/flowers`; versions inside are never overwritten.
         about: Written as JSON to `assets.extra/graft.json`.
+        many_labels: Whether an image carries any number of labels.
 
     Returns:
         The folder of the version, such as `saved_models/flowers/1`.
@@ -45,26 +53,27 @@ def export_model(
     version = folder / str(next_version(folder))
     try:
         with whole_folder(version) as unfinished:
-            _write(model, class_names, unfinished)
+            _write(model, class_names, unfinished, many_labels)
             extra = unfinished / "assets.extra"
             extra.mkdir()
-            text = json.dumps({"class_names": list(class_names), **about}, indent=2)
-            (extra / "graft.json").write_text(text + "\n", "utf-8")
+            whole = {"class_names": list(class_names), "many_labels": many_labels, **about}
+            (extra / "graft.json").write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
     except OSError as error:
         reason = error.strerror or "it exists"
         raise ExportError(f"{version} cannot be written ({reason}): try --output") from error
     return version
 
 
-def _write(model: keras.Model, class_names: Sequence[str], folder: Path) -> None:
+def _write(model: keras.Model, class_names: Sequence[str], folder: Path, many_labels: bool) -> None:
     size = int(model.input.shape[1])
 
     def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        shares = probabilities(model(pixels, training=False))
+        shares = probabilities(model(pixels, training=False), many_labels)
         names = tf.constant(list(class_names))
         columns = tf.broadcast_to(names, [tf.shape(shares)[0], len(class_names)])
+        likeliest = tf.gather(names, tf.argmax(shares, axis=1))
         return {
-            "label": tf.gather(names, tf.argmax(shares, axis=1)),
+            "label": _labels_said(names, shares) if many_labels else likeliest,
             "probabilities": shares,
             "classes": columns,
         }
@@ -86,3 +95,10 @@ def _write(model: keras.Model, class_names: Sequence[str], folder: Path) -> None
         "pixels", answer_pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8, "pixels")]
     )
     archive.write_out(folder, verbose=False)
+
+
+def _labels_said(names: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
+    """Joins the names of each row that are likely enough: string `[batch]`."""
+    pieces = tf.where(shares >= THRESHOLD, tf.strings.join([SEPARATOR, names]), "")
+    joined = tf.strings.reduce_join(pieces, axis=1)
+    return tf.strings.regex_replace(joined, f"^{SEPARATOR}", "")

@@ -1,4 +1,4 @@
-"""What happens beside the training steps: progress, history, and the best weights kept."""
+"""What happens beside the training steps, and survives a restart."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import io
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 from tqdm import tqdm
 
-from app.files import whole_file, write_whole
+from app.files import write_whole
+from app.recipe import Stage
+from app.training.checkpoints import Checkpoints
+from app.training.schedules import peak, warmup_epochs
 
 _log = logging.getLogger("graft")
 # The validation loss: cross-entropy without label smoothing, the same measure in every stage.
@@ -28,6 +32,38 @@ _COLUMNS = (
     "validation_loss",
     "validation_accuracy",
 )
+
+
+class Resumable(keras.callbacks.Callback):
+    """A callback whose counters travel with the checkpoints.
+
+    Keras's own set themselves back whenever training begins.
+    """
+
+    fields: tuple[str, ...] = ()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._resumed: dict[str, Any] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Returns what JSON can hold of it."""
+        return {name: getattr(self, name) for name in self.fields}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state, now and when training begins."""
+        self._resumed = dict(state)
+        self._take()
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Lets Keras set the counters back, and sets them again."""
+        super().on_train_begin(logs)
+        self._take()
+        self._resumed = {}
+
+    def _take(self) -> None:
+        for name, value in self._resumed.items():
+            setattr(self, name, value)
 
 
 class Progress(keras.callbacks.Callback):
@@ -72,8 +108,10 @@ class Progress(keras.callbacks.Callback):
         self._bar.close()
 
 
-class History(keras.callbacks.Callback):
+class History(Resumable):
     """Writes a row an epoch to `history.csv`, whole each time."""
+
+    fields = ("rows",)
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -108,51 +146,80 @@ class History(keras.callbacks.Callback):
         write_whole(self._path, text.getvalue())
 
 
-class KeepBest(keras.callbacks.Callback):
+class KeepBest(Resumable):
     """Keeps the weights with the lowest validation loss, over all stages of a run.
 
     Unlike Keras's `ModelCheckpoint` it never leaves a half-written file, and a stage
     that brings nothing does not replace what the stages before it reached.
     """
 
-    def __init__(self, path: Path, weights: keras.Model) -> None:
+    fields = ("best_loss", "best_stage", "best_epoch", "file")
+
+    def __init__(self, checkpoints: Checkpoints, weights: keras.Model) -> None:
         """Keeps nothing yet.
 
         Args:
-            path: The `.weights.h5` file.
+            checkpoints: Where the weights are written.
             weights: Shares the layers of the trained model, but was never compiled: the
                 file then holds no optimizer, which the next stage could not read.
         """
         super().__init__()
-        self._path, self._weights = path, weights
+        self._checkpoints, self._weights = checkpoints, weights
         self.stage = ""
+        self.steps = self.first_epoch = 0
         self.best_loss = math.inf
         self.best_stage = ""
         self.best_epoch = 0
+        self.file: dict[str, str] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes the weights, if they are the best so far."""
         loss = float((logs or {})[MONITORED])
         if not loss < self.best_loss:  # so that a loss that is no number is never the best
             return
+        number = (self.first_epoch + epoch + 1) * self.steps
+        self.file = self._checkpoints.write_best(number, self._weights.save_weights)
         self.best_loss, self.best_stage, self.best_epoch = loss, self.stage, epoch + 1
-        with whole_file(self._path) as temporary:
-            self._weights.save_weights(temporary)
 
     def restore(self) -> None:
         """Loads the best weights; without a finite validation loss there are none."""
-        if self.best_stage:
-            self._weights.load_weights(self._path)
+        if self.file:
+            self._weights.load_weights(self._checkpoints.best(self.file))
 
 
-class StopOnNan(keras.callbacks.Callback):
-    """Stops the stage as soon as a loss is no finite number, and remembers that."""
+class EarlyStopping(Resumable, keras.callbacks.EarlyStopping):
+    """Keras's, with counters that survive a restart."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.found = False
+    fields = ("wait", "best", "best_epoch", "stopped_epoch")
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Looks at the running loss."""
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            self.found = self.model.stop_training = True
+    def __init__(self, patience: int) -> None:
+        super().__init__(monitor=MONITORED, patience=patience, mode="min")
+
+
+class Plateau(Resumable, keras.callbacks.ReduceLROnPlateau):
+    """Keras's, with counters that survive a restart, and with a warm-up before it."""
+
+    fields = ("wait", "best", "cooldown_counter")
+
+    def __init__(self, stage: Stage, steps: int) -> None:
+        super().__init__(
+            monitor=MONITORED,
+            mode="min",
+            factor=stage.decay_rate,
+            patience=stage.plateau_patience,
+            min_delta=0.0,
+        )
+        self._peak, self._steps = peak(stage), steps
+        self._warmup = round(warmup_epochs(stage) * steps)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Raises the rate in a straight line until the warm-up is over."""
+        # Counted by the optimizer, so that a run that starts again goes on where it was.
+        step = int(self.model.optimizer.iterations)
+        if step <= self._warmup and self._warmup:
+            self.model.optimizer.learning_rate = self._peak * step / self._warmup
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Lowers the rate if the validation loss has not improved for long enough."""
+        if (epoch + 1) * self._steps > self._warmup:
+            super().on_epoch_end(epoch, logs)

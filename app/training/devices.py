@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from app.errors import DataError
+from app.recipe import Recipe
 
 _log = logging.getLogger("graft")
 
@@ -27,33 +28,48 @@ def precision(asked: str, gpu_count: int) -> str:
     return asked
 
 
-def jit_compile(asked: bool | None, gpu_count: int) -> bool:
+def jit_compile(recipe: Recipe, gpu_count: int) -> bool:
     """Returns whether XLA compiles the training step.
 
-    By default it does on one GPU. On a CPU it is many times slower, and Keras does
-    without it when several devices share a step.
+    By default it does on one GPU whose results need not repeat bit by bit: Keras cannot
+    have both. On a CPU it is many times slower, and Keras does without it when several
+    devices share a step.
     """
-    return asked if asked is not None else gpu_count == 1
+    if recipe.jit_compile is not None:
+        return recipe.jit_compile
+    return gpu_count == 1 and not recipe.deterministic
 
 
-def prepare(asked_precision: str, seed: int, compiled: bool) -> None:
-    """Sets dtype policy and seeds, and makes operations repeatable where they can be.
-
-    Args:
-        asked_precision: Of the recipe.
-        seed: Of the run.
-        compiled: Whether XLA will compile the steps. Keras lets it only while operations
-            need not be repeatable bit by bit.
-    """
-    keras.utils.set_random_seed(seed)
-    if compiled:
-        _log.info("XLA compiles the steps: --jit_compile false makes runs repeatable bit by bit")
-    else:
+def set_up(recipe: Recipe) -> None:
+    """Sets seeds, dtype policy and threads, and makes operations repeatable if asked to."""
+    keras.utils.set_random_seed(recipe.seed)
+    if recipe.deterministic:
+        _fix_threads(recipe.threads)
         tf.config.experimental.enable_op_determinism()
-    policy = precision(asked_precision, len(gpus()))
+    elif gpus():
+        _log.info("not deterministic: the same seed may give other weights next time")
+    policy = precision(recipe.precision, len(gpus()))
     keras.config.set_dtype_policy(policy)
     if policy != "float32":
         _log.info("precision: %s", policy)
+
+
+def _fix_threads(count: int) -> None:
+    """Divides operations among a fixed number of threads, however many cores there are.
+
+    Each thread adds up a part of a sum, so their number decides how it is rounded.
+    """
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+    except RuntimeError:  # TensorFlow is at work already, in a program that calls us
+        at_work = tf.config.threading.get_intra_op_parallelism_threads()
+        if at_work != count:
+            _log.info(
+                "TensorFlow was started with %s threads, not %d: on a machine with other cores"
+                " the weights may differ in their last bits",
+                at_work or "as many as there are cores",
+                count,
+            )
 
 
 def check_shares(counts: Mapping[str, int]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import keras
 import tensorflow as tf
@@ -15,9 +14,26 @@ from app.backbones.backbone import Backbone
 from app.errors import RunError
 from app.models import unfreeze
 from app.recipe import Stage
-from app.training.callbacks import MONITORED, History, KeepBest, Progress, StopOnNan
-from app.training.optimizers import build_optimizer, warmup_epochs
+from app.training.averaging import Average
+from app.training.callbacks import (
+    EarlyStopping,
+    History,
+    KeepBest,
+    Plateau,
+    Progress,
+    Resumable,
+)
+from app.training.checkpoints import Checkpoint, Checkpoints
+from app.training.diverging import StopWhenDiverging
+from app.training.finder import find_stage_rate
+from app.training.losses import Task, build_loss, build_metrics
+from app.training.optimizers import build_optimizer, rate_factors
+from app.training.resuming import Checkpointer, Moment
+from app.training.schedules import in_epochs, peak, warmup_epochs
 
+# Batches of some epochs, counted from the start of the run: first, how many, and steps of the
+# first that are left out.
+Batches = Callable[[int, int, int], tf.data.Dataset]
 _log = logging.getLogger("graft")
 
 
@@ -28,66 +44,163 @@ class Trainer:
     Attributes:
         model: Is trained in place.
         backbone: The one inside.
+        task: What is to be learned.
         steps: Training batches an epoch.
+        training: Makes the training batches.
         validation: Batches that choose the best weights.
         jit_compile: Whether XLA compiles the steps.
+        checkpoints: Where the run can go on after it was killed.
         history: Collects every epoch of every stage.
         best: Keeps the best weights of all stages.
+        checkpoint_steps: Steps from one checkpoint to the next; one an epoch if None.
+        watching: Makes what else looks on during a stage, such as `Watch`.
     """
 
     model: keras.Model
     backbone: Backbone
+    task: Task
     steps: int
+    training: Batches
     validation: tf.data.Dataset
     jit_compile: bool
+    checkpoints: Checkpoints
     history: History
     best: KeepBest
+    checkpoint_steps: int | None = None
+    watching: Callable[[Stage], list[keras.callbacks.Callback]] = lambda _: []
 
-    def train(self, name: str, stage: Stage, batches: tf.data.Dataset) -> None:
-        """Trains one stage and leaves the model with the best weights so far.
+    def train(self, stages: Mapping[str, Stage]) -> None:
+        """Trains the stages in their order, from the last checkpoint on if there is one.
 
-        Args:
-            name: Of the stage, for messages and history.
-            stage: What to unfreeze, and how to train.
-            batches: Training batches of all its epochs.
+        The model is left with the best weights of all stages.
 
         Raises:
-            RunError: If the loss is no number before any epoch was finished.
+            RunError: If a loss diverges, or a checkpoint cannot be written.
         """
+        saved = self.checkpoints.latest()
+        at = Moment(**saved.state["moment"]) if saved else Moment(next(iter(stages)))
+        if saved:
+            _log.info("going on from the checkpoint after %s", at.describe())
+            for callback in (self.history, self.best):
+                callback.resume(saved.state["callbacks"][type(callback).__name__])
+        names = list(stages)
+        for number, (name, stage) in enumerate(stages.items()):
+            if number < names.index(at.stage):
+                continue
+            first = sum(earlier.epochs for earlier in list(stages.values())[:number])
+            begun = at if name == at.stage else Moment(name)
+            self._train_stage(stage, first, begun, saved if name == at.stage else None)
+
+    def _train_stage(self, stage: Stage, first: int, at: Moment, saved: Checkpoint | None) -> None:
+        """Trains one stage, from its beginning or from a checkpoint within it."""
+        name = self.history.stage = self.best.stage = at.stage
+        self.best.first_epoch, self.best.steps = first, self.steps
         chosen = unfreeze(self.model, self.backbone, stage.unfreeze, stage.train_batch_norm)
-        compile_for(self.model, stage, self.steps, self.jit_compile)
         _log.info("stage %s: %s", name, _describe(self.model, chosen))
-        if warmup_epochs(stage) < stage.warmup_epochs:
-            shorter = warmup_epochs(stage)
-            _log.info("stage %s: warm-up shortened to %g epochs, half of the stage", name, shorter)
-        self.history.stage = self.best.stage = name
-        nan = StopOnNan()
-        fitted = self.model.fit(
-            batches,
-            steps_per_epoch=self.steps,
-            epochs=stage.epochs,
+        stage = self._with_rate(name, stage, first, at)
+        compile_for(self.model, self.backbone, stage, self.task, self.steps, self.jit_compile)
+        _say_warmup(name, stage)
+        diverging, counters = self._counters(stage)
+        average = Average(stage)
+        checkpointer = Checkpointer(
+            self.checkpoints,
+            replace(at, learning_rate=peak(stage)),
+            first,
+            stage.epochs,
+            self.steps,
+            self.checkpoint_steps,
+            counters,
+            average,
+        )
+        if at.step:  # Keras makes the metrics, whose running means go on, when it first needs them
+            self.model.evaluate(self.validation.take(1), verbose=0)
+        if saved:
+            checkpointer.take_up(self.model, saved)
+        # The average before the checkpointer, so that a checkpoint holds the trained weights.
+        progress = Progress(name, stage.epochs, self.steps)
+        callbacks = [progress, *counters, average, *self.watching(stage), checkpointer]
+        if not at.over:
+            self._fit(stage, first, at, diverging, callbacks)
+        self._settle(name, stage)
+
+    def _counters(self, stage: Stage) -> tuple[StopWhenDiverging, list[Resumable]]:
+        diverging = StopWhenDiverging()
+        counters = [diverging, self.history, self.best, EarlyStopping(stage.patience)]
+        if stage.schedule == "plateau":
+            counters.append(Plateau(stage, self.steps))
+        return diverging, counters
+
+    def _fit(
+        self,
+        stage: Stage,
+        first: int,
+        at: Moment,
+        diverging: StopWhenDiverging,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> None:
+        """Fits what is left of a stage; what is left of an epoch that was begun comes first."""
+        epoch = at.epoch
+        if at.step:
+            diverging.within_epoch = True
+            self._fit_epochs(stage, first, epoch, epoch + 1, at.step, callbacks)
+            for callback in callbacks:
+                if isinstance(callback, Resumable):  # Keras would set it back
+                    callback.resume(callback.state())
+            epoch += 1
+        if epoch < stage.epochs and not (at.step and self.model.stop_training):
+            self._fit_epochs(stage, first, epoch, stage.epochs, 0, callbacks)
+        if diverging.found:
+            raise RunError(self._diverged(at.stage, stage, diverging.found))
+
+    def _fit_epochs(
+        self,
+        stage: Stage,
+        first: int,
+        begin: int,
+        end: int,
+        step: int,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> None:
+        self.model.fit(
+            self.training(first + begin, end - begin, step),
+            steps_per_epoch=self.steps - step,
+            initial_epoch=begin,
+            epochs=end,
             validation_data=self.validation,
-            callbacks=[
-                nan,
-                Progress(name, stage.epochs, self.steps),
-                self.history,
-                self.best,
-                keras.callbacks.EarlyStopping(MONITORED, patience=stage.patience, mode="min"),
-            ],
+            callbacks=callbacks,
             shuffle=False,  # the batches come in their order
             verbose=0,
         )
-        self._settle(name, stage, nan.found, len(fitted.epoch))
 
-    def _settle(self, name: str, stage: Stage, diverged: bool, epochs: int) -> None:
+    def _with_rate(self, name: str, stage: Stage, first: int, at: Moment) -> Stage:
+        """Finds the learning rate, if the stage asks for that and it is not known yet."""
+        if stage.learning_rate != "auto":
+            return stage
+        rate = at.learning_rate
+        if rate is None:
+            _log.info("stage %s: looking for a learning rate", name)
+            batches = self.training(first, stage.epochs, 0)
+            found = find_stage_rate(self.model, self.backbone, stage, self.task, batches)
+            rate = found.suggestion
+        _log.info("stage %s: learning rate %.3g, found by a range test", name, rate)
+        return replace(stage, learning_rate=rate)
+
+    def _diverged(self, name: str, stage: Stage, found: str) -> str:
+        kept = "no weights were kept"
+        if self.best.file:
+            where = self.checkpoints.best(self.best.file)
+            kept = f"the best weights so far, of stage {self.best.best_stage}, are in {where}"
+        clip = "" if stage.global_clip_norm else f", or set stages.{name}.global_clip_norm"
+        return (
+            f"stage {name} was stopped: {found}; {kept}. "
+            f"Lower stages.{name}.learning_rate ({peak(stage):g}){clip}"
+        )
+
+    def _settle(self, name: str, stage: Stage) -> None:
         best = self.best
-        if epochs < stage.epochs and not diverged:
+        epochs = sum(row["stage"] == name for row in self.history.rows)
+        if epochs < stage.epochs:
             _log.info("stage %s stopped early, after epoch %d", name, epochs)
-        if diverged:
-            advice = f"lower stages.{name}.learning_rate ({stage.learning_rate:g})"
-            if not best.best_stage:
-                raise RunError(f"the loss of stage {name} became no number: {advice}")
-            _log.warning("stage %s stopped: its loss became no number; %s", name, advice)
         best.restore()
         if best.best_stage == name:
             at = f"epoch {best.best_epoch}, validation loss {best.best_loss:.3f}"
@@ -100,51 +213,37 @@ class Trainer:
             )
 
 
-def compile_for(model: keras.Model, stage: Stage, steps: int, jit_compile: bool) -> None:
-    """Compiles with a new optimizer; the number of logits decides the loss."""
-    class_count = max(model.output.shape[-1], 2)
+def compile_for(
+    model: keras.Model,
+    backbone: Backbone,
+    stage: Stage,
+    task: Task,
+    steps: int,
+    jit_compile: bool = False,
+) -> None:
+    """Compiles a model for a stage, with a new optimizer.
+
+    Args:
+        model: What of it trains was set by `unfreeze`.
+        backbone: The one inside.
+        stage: Its learning rate is a number.
+        task: What is to be learned.
+        steps: Training batches an epoch.
+        jit_compile: Whether XLA compiles the steps.
+    """
+    factors = rate_factors(model, backbone, stage.layer_decay)
     model.compile(
-        optimizer=build_optimizer(stage, steps),
-        loss=cross_entropy(class_count, stage.label_smoothing),
-        metrics=_metrics(class_count),
+        optimizer=build_optimizer(stage, steps, factors),
+        loss=build_loss(stage, task),
+        metrics=build_metrics(task),
         jit_compile=jit_compile,
     )
 
 
-def cross_entropy(class_count: int, label_smoothing: float) -> Callable[[Any, Any], Any]:
-    """Returns the cross-entropy for integer labels: of one sigmoid, or of a softmax.
-
-    Args:
-        class_count: 2 classes share one logit.
-        label_smoothing: Share of each label that is spread over all classes
-            (arXiv 1512.00567).
-
-    Returns:
-        A function of labels `[batch]` or `[batch, 1]` and logits, giving nats `[batch]`.
-    """
-
-    def of_sigmoid(labels: Any, logits: Any) -> Any:
-        column = keras.ops.cast(keras.ops.reshape(labels, [-1, 1]), logits.dtype)
-        return keras.losses.binary_crossentropy(
-            column, logits, from_logits=True, label_smoothing=label_smoothing
-        )
-
-    def of_softmax(labels: Any, logits: Any) -> Any:
-        # Keras smooths one-hot labels only.
-        one_hot = keras.ops.one_hot(keras.ops.reshape(labels, [-1]), class_count)
-        return keras.losses.categorical_crossentropy(
-            one_hot, logits, from_logits=True, label_smoothing=label_smoothing
-        )
-
-    return of_sigmoid if class_count == 2 else of_softmax
-
-
-def _metrics(class_count: int) -> list[keras.metrics.Metric]:
-    """Accuracy, and the cross-entropy without smoothing: stages can be compared by it."""
-    unsmoothed = keras.metrics.MeanMetricWrapper(cross_entropy(class_count, 0.0), "cross_entropy")
-    if class_count == 2:
-        return [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0), unsmoothed]  # log odds
-    return [keras.metrics.SparseCategoricalAccuracy("accuracy"), unsmoothed]
+def _say_warmup(name: str, stage: Stage) -> None:
+    used = warmup_epochs(stage)
+    if used < in_epochs(stage.warmup_epochs, stage.epochs):
+        _log.info("stage %s: warm-up shortened to %g epochs, half of the stage", name, used)
 
 
 def _describe(model: keras.Model, blocks: list[str]) -> str:

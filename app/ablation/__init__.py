@@ -1,0 +1,1 @@
+"""What each part of a recipe brings. `parts` needs the standard library only."""

@@ -1,0 +1,147 @@
+"""A recipe made ready for work: its images looked at, its model built."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from app.backbones.backbone import Backbone
+from app.backbones.build import build_backbone
+from app.backbones.table import find_backbone
+from app.backbones.weights import Provenance
+from app.data.augmentation import Augmenter
+from app.data.batches import measuring_batches, steps_per_epoch, training_batches
+from app.data.index import Index, build_index, summary
+from app.data.mixing import Mixing
+from app.data.sources import list_images
+from app.models import build_model, unfreeze
+from app.recipe import Recipe
+from app.training import devices
+from app.training.losses import Task
+
+_log = logging.getLogger("graft")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that training a recipe needs.
+
+    Attributes:
+        recipe: What to do.
+        backbone: The one that it names.
+        image_size: Side of the images in pixels.
+        index: Its images, looked at and divided.
+        model: Freshly built: pixels in, logits out.
+        provenance: Where the backbone's weights came from.
+    """
+
+    recipe: Recipe
+    backbone: Backbone
+    image_size: int
+    index: Index
+    model: keras.Model
+    provenance: Provenance
+
+    @property
+    def task(self) -> Task:
+        """What is to be learned from how many images."""
+        return task_of(self.index)
+
+    @property
+    def steps(self) -> int:
+        """Training batches an epoch."""
+        return steps_per_epoch(self._count("train"), self.recipe.data.batch_size, _devices())
+
+    def training(self, first_epoch: int, epochs: int, first_step: int = 0) -> tf.data.Dataset:
+        """Returns the varied batches of some epochs, counted from the start of the run.
+
+        Args:
+            first_epoch: Where to begin.
+            epochs: How many from there.
+            first_step: Steps of the first epoch that are left out.
+        """
+        recipe = self.recipe
+        mixing = Mixing(recipe.augmentation, recipe.seed)
+        return training_batches(
+            self.index,
+            Augmenter(recipe.augmentation, self.image_size, recipe.seed),
+            self.image_size,
+            recipe.data.batch_size,
+            recipe.seed,
+            first_epoch=first_epoch,
+            epochs=epochs,
+            devices=_devices(),
+            mixing=mixing if mixing.mixes else None,
+            first_step=first_step,
+        )
+
+    def validation(self) -> tf.data.Dataset:
+        """Returns the batches that choose the best weights."""
+        images = self.index.split("validation")
+        batch = self.recipe.data.batch_size
+        return measuring_batches(self.index, images, self.image_size, batch, _devices())
+
+    def _count(self, split: str) -> int:
+        return len(self.index.split(split))
+
+
+def prepare(recipe: Recipe, index: Index | None = None) -> Prepared:
+    """Sets up the devices, looks at the images and builds the model of a recipe.
+
+    Args:
+        recipe: What to do.
+        index: The images, if they were looked at and divided before.
+
+    Raises:
+        GraftError: If the images, the backbone or its weights will not do.
+    """
+    backbone = find_backbone(recipe.backbone)
+    size = recipe.data.image_size or backbone.image_size
+    devices.set_up(recipe)  # first: threads can be set only until TensorFlow is at work
+    listing = list_images(recipe.data.source) if index is None else None
+    base, provenance = build_backbone(backbone, size, recipe.weights)
+    _say_what(backbone, provenance, size, recipe)
+    if listing is not None:
+        data = recipe.data
+        index = build_index(listing, data.validation_fraction, data.test_fraction, recipe.seed)
+        _log.info("%s: %s", data.source, summary(index))
+    assert index is not None
+    devices.check_shares({s: len(index.split(s)) for s in ("train", "validation")})
+    task = task_of(index)
+    model = build_model(
+        backbone,
+        base,
+        recipe.head,
+        task.class_count,
+        recipe.seed,
+        many_labels=task.many_labels,
+        class_counts=task.class_counts,
+        image_count=task.image_count,
+    )
+    for stage in recipe.stages.values():  # an unknown block is better said now than later
+        unfreeze(model, backbone, stage.unfreeze)
+    return Prepared(recipe, backbone, size, index, model, provenance)
+
+
+def task_of(index: Index) -> Task:
+    """Says what is to be learned, from the images to train on."""
+    images = len(index.split("train"))
+    return Task(index.class_counts("train"), images, index.many_labels)
+
+
+def _devices() -> int:
+    return max(len(devices.gpus()), 1)
+
+
+def _say_what(backbone: Backbone, provenance: Provenance, size: int, recipe: Recipe) -> None:
+    _log.info("backbone: %s at %d pixels, weights: %s", backbone.name, size, provenance.source)
+    if provenance.file:
+        _log.info("weights file: %s (sha256 %s)", provenance.file, provenance.sha256)
+    if recipe.weights != "none":
+        return
+    _log.warning("the backbone starts from random weights: nothing is transferred")
+    if not any(s.train_batch_norm and s.unfreeze != "head" for s in recipe.stages.values()):
+        _log.warning("its BatchNorm stays frozen too: --train_batch_norm true trains it")

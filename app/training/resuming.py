@@ -1,0 +1,139 @@
+"""What a checkpoint holds, and how training is taken up from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.training.averaging import Average
+from app.training.callbacks import Resumable
+from app.training.checkpoints import Checkpoint, Checkpoints
+from app.training.diverging import StopWhenDiverging
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a run.
+
+    Attributes:
+        stage: Its name.
+        learning_rate: Peak of the stage, which may have been found as it began.
+        epoch: Epochs of the stage that are finished.
+        step: Steps of the next epoch that are finished.
+        over: Whether the stage is.
+    """
+
+    stage: str
+    learning_rate: float | None = None
+    epoch: int = 0
+    step: int = 0
+    over: bool = False
+
+    def describe(self) -> str:
+        """Says it in words."""
+        step = f", step {self.step} of the next" if self.step else ""
+        return f"epoch {self.epoch} of stage {self.stage}{step}"
+
+
+class Checkpointer(keras.callbacks.Callback):
+    """Writes a checkpoint at the end of each epoch, and within it if asked to.
+
+    It comes last among the callbacks, so that what it writes is what they left.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        at: Moment,
+        first_epoch: int,
+        epochs: int,
+        steps: int,
+        every: int | None,
+        counters: Sequence[Resumable],
+        average: Average,
+    ) -> None:
+        """Prepares for a stage.
+
+        Args:
+            checkpoints: Where they are written.
+            at: Where the stage begins, or goes on.
+            first_epoch: Of the stage, counted from the start of the run.
+            epochs: Of the stage.
+            steps: An epoch.
+            every: Steps from one checkpoint to the next within an epoch; none if None.
+            counters: Callbacks whose counters are kept.
+            average: Whose sums are kept.
+        """
+        super().__init__()
+        self._checkpoints, self._at = checkpoints, at
+        self._first, self._epochs, self._steps, self._every = first_epoch, epochs, steps, every
+        self._counters, self._average = counters, average
+        self._begun = at.step
+        self._metrics: list[Any] = []
+
+    def take_up(self, model: keras.Model, saved: Checkpoint) -> None:
+        """Sets everything to where it was when a checkpoint of this stage was written."""
+        model.optimizer.build(model.trainable_variables)
+        for name, variable in _variables(model):
+            variable.assign(saved.arrays[name])
+        for counter in self._counters:
+            counter.resume(saved.state["callbacks"][type(counter).__name__])
+        self._average.count = saved.state["averaged"]
+        self._average.averages = _of("average", saved)
+        self._metrics = _of("metric", saved) if self._at.step else []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Goes on with the running means of an epoch that was begun before a restart."""
+        self._at = replace(self._at, epoch=epoch, step=self._begun)
+        if self._metrics:
+            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
+                variable.assign(value)
+        self._metrics = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes one if it is time."""
+        done = self._begun + batch + 1
+        step = (self._first + self._at.epoch) * self._steps + done
+        if self._every and step % self._every == 0 and done < self._steps:
+            self._write(replace(self._at, step=done))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes one."""
+        self._begun = 0
+        over = self.model.stop_training or epoch + 1 == self._epochs
+        self._write(replace(self._at, epoch=epoch + 1, step=0, over=over))
+
+    def _write(self, at: Moment) -> None:
+        if any(isinstance(c, StopWhenDiverging) and c.found for c in self._counters):
+            return  # what diverged is nothing to go on from
+        counters = {type(each).__name__: each.state() for each in self._counters}
+        state = {
+            "moment": asdict(at),
+            "callbacks": counters,
+            "averaged": self._average.count,
+            "best": counters["KeepBest"]["file"],
+        }
+        arrays = {name: np.array(variable) for name, variable in _variables(self.model)}
+        arrays |= {f"average/{i:05d}": a for i, a in enumerate(self._average.averages)}
+        if at.step:
+            metrics = self.model.metrics_variables
+            arrays |= {f"metric/{i:05d}": np.array(v) for i, v in enumerate(metrics)}
+        number = (self._first + at.epoch) * self._steps + at.step
+        self._checkpoints.write(number, Checkpoint(state, arrays))
+
+
+def _variables(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+    """Names every variable of a compiled model: weights, seeds of dropout, optimizer."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    of_model = [variable for variable in model.variables if id(variable) not in metrics]
+    for kind, variables in (("model", of_model), ("optimizer", model.optimizer.variables)):
+        for number, variable in enumerate(variables):
+            yield f"{kind}/{number:05d}", variable
+
+
+def _of(kind: str, saved: Checkpoint) -> list[Any]:
+    return [array for name, array in sorted(saved.arrays.items()) if name.startswith(f"{kind}/")]

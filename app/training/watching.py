@@ -1,0 +1,109 @@
+"""Signals of a training that goes well or badly, for TensorBoard, at next to no cost."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from app.training.callbacks import MONITORED, History
+from app.training.signals import activations, dead_share, saturated_share, update_ratios
+
+# Of the time that training takes, at most this share goes to watching it.
+BUDGET = 0.02
+# What looking at all activations is taken to cost, in seconds, until it was measured once.
+_FIRST_LOOK = 1.0
+_SCALARS = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    MONITORED: "validation_loss",
+    "val_accuracy": "validation_accuracy",
+}
+
+
+class Watch(keras.callbacks.Callback):
+    """Writes an epoch's curves and signals to TensorBoard.
+
+    By layer: the norm of the gradient, which the optimizer notes in passing; by how much
+    the last update of the epoch changed the weights, relative to their size; and, as
+    often as the budget allows, which share of the activations is dead or saturated.
+    """
+
+    def __init__(
+        self, folder: Path, history: History, pixels: NDArray[np.uint8], updates_every: int = 1
+    ) -> None:
+        """Looks on during one stage.
+
+        Args:
+            folder: Where TensorBoard finds it.
+            history: Counts the epochs of the run; it comes before this callback.
+            pixels: Images whose activations are looked at, uint8 `[images, size, size, 3]`.
+            updates_every: Batches an update.
+        """
+        super().__init__()
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._history, self._pixels, self._span = history, pixels, updates_every
+        self._before: dict[str, NDArray[Any]] = {}
+        self._ratios: dict[str, float] = {}
+        self._begun = self._look = 0.0
+        self.spent = 0.0
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Starts the clock."""
+        self._begun, self._look = time.monotonic(), _FIRST_LOOK
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Keeps the weights as they are before the last update of the epoch."""
+        if batch == max(self.params["steps"] - self._span, 0):
+            began = time.monotonic()
+            self._before = self._weights()
+            self.spent += time.monotonic() - began
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Compares the weights with those before the last update."""
+        if batch == self.params["steps"] - 1:
+            began = time.monotonic()
+            self._ratios = update_ratios(self._before, self._weights())
+            self.spent += time.monotonic() - began
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes what was seen."""
+        began = time.monotonic()
+        scalars = {name: float((logs or {})[key]) for key, name in _SCALARS.items()}
+        scalars["learning_rate"] = self._history.rows[-1]["learning_rate"]
+        scalars |= {f"gradient_norm/{name}": norm for name, norm in self._norms().items()}
+        scalars |= {f"update_ratio/{name}": ratio for name, ratio in self._ratios.items()}
+        if self.spent + self._look <= BUDGET * (began - self._begun):
+            scalars |= self._activations()
+            self._look = time.monotonic() - began
+        with self._writer.as_default(step=len(self._history.rows)):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+        self.spent += time.monotonic() - began
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Closes the file."""
+        self._writer.flush()
+
+    def _weights(self) -> dict[str, NDArray[Any]]:
+        return {variable.path: np.array(variable) for variable in self.model.trainable_variables}
+
+    def _norms(self) -> dict[str, float]:
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        norms = np.array(optimizer.gradient_norms)
+        paths = [variable.path for variable in self.model.trainable_variables]
+        return dict(zip(paths, map(float, norms), strict=True))
+
+    def _activations(self) -> dict[str, float]:
+        found = activations(self.model, self._pixels)
+        return {
+            f"{what}/{name}": share(values)
+            for name, values in found.items()
+            for what, share in (("dead_share", dead_share), ("saturated_share", saturated_share))
+        }
