@@ -89,7 +89,8 @@ def _check_random_labels(prepared: Prepared, loss: Any, metric: keras.metrics.Me
 
     def seen(batches: Any) -> tuple[Any, Any]:
         pairs = [(seeing.predict_on_batch(pixels), labels.numpy()) for pixels, labels in batches]
-        return tuple(map(np.concatenate, zip(*pairs, strict=True)))
+        values, names = zip(*pairs, strict=True)
+        return np.concatenate(values), np.concatenate(names)
 
     index, seed, task = prepared.index, prepared.recipe.seed, prepared.task
     # All draws in one epoch: whatever it gives in turn is a random choice of the images.

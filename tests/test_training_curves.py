@@ -122,6 +122,7 @@ def test_a_last_third_that_falls_is_seen(losses: list[float]) -> None:
         [*[1.0] * 8, 1.0, 0.9, 1.1, 0.8],
         [0.5, 0.03, 0.02, 0.01],  # changes no answer
         [0.5, 0.6, 0.7, 0.8],
+        [0.44, 0.56, 0.52, 0.48],  # back from a bump, to no new low
     ],
 )
 def test_a_last_third_that_is_flat_noisy_or_rising_does_not_fall(losses: list[float]) -> None:

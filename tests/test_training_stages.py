@@ -218,6 +218,7 @@ COURSES: dict[str, dict[str, object]] = {
     "clipping": {"global_clip_norm": 0.5, "schedule": "cosine", "optimizer": "lion"},
     "accumulating": {"accumulate_steps": 2, "optimizer": "adamw", "weight_decay": 0.1},
     "stopping": {"patience": 1, "learning_rate": 0.0},
+    "auto": {"learning_rate": "auto"},
 }
 
 
@@ -264,3 +265,14 @@ def test_averaged_weights_are_what_is_measured_kept_and_left(tmp_path: Path) -> 
     labels = pictures(1, 16)[1]
     logarithms = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     assert min(losses) == pytest.approx(-logarithms[np.arange(16), labels].mean(), rel=1e-4)
+
+
+def test_a_stage_finds_its_own_learning_rate_and_says_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    each = trainer(tmp_path)
+    with caplog.at_level("INFO", "graft"):
+        each.train({"warm_up": Stage(epochs=1, learning_rate="auto")})
+    found = float(rows(tmp_path)[0]["learning_rate"])
+    assert 1e-5 < found < 1
+    assert f"stage warm_up: learning rate {found:.3g}, found by a range test" in caplog.text

@@ -110,9 +110,12 @@ def turning_point(epochs: Sequence[Epoch]) -> Epoch | None:
 
 
 def still_falls(losses: Sequence[float]) -> bool:
-    """Whether the last third, three epochs at least, falls clearly and beyond its scatter."""
+    """Whether the last third, three epochs at least, falls clearly, beyond its scatter, to a low.
+
+    A fall from a bump back to where the curve was before is no progress.
+    """
     tail = losses[-max(math.ceil(len(losses) / 3), 3) :]
-    if len(tail) < 3:
+    if len(tail) < 3 or losses[-1] > min(losses) + LEAST:
         return False
     middle, mean = (len(tail) - 1) / 2, sum(tail) / len(tail)
     spread = sum((x - middle) * (x - middle) for x in range(len(tail)))

@@ -109,7 +109,7 @@ def smooth(losses: Sequence[float]) -> NDArray[np.float64]:
     """Returns the mean loss of the steps around each, as many as there are batches.
 
     Every batch counts once in it, so what remains follows the rate alone. An average over
-    the past, such as Keras's and fastai's exponential one, would lag behind. Near the ends,
+    the past, such as fastai's exponential one, would lag behind. Near the ends,
     where steps are missing, the mean is of how far each loss is from the batch's first.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.files import whole_file
-from app.training.finder import KEPT, Found
+from app.training.finder import KEPT, LOWEST, Found
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,16 +48,18 @@ def _mark(axes: Axes, found: Found) -> None:
     height = np.interp(found.suggestion, found.rates, found.smoothed)
     axes.axvline(found.suggestion, color=_VERMILION, linestyle="--", linewidth=1.2)
     axes.plot(found.suggestion, height, "o", color=_VERMILION, markersize=9)
+    on_the_left = found.suggestion > 100 * LOWEST  # else there is no room
     axes.annotate(
         f"suggested: {found.suggestion:g}",
         (found.suggestion, height),
-        xytext=(-12, 0),
+        xytext=(-12 if on_the_left else 12, 0),
         textcoords="offset points",
-        ha="right",
+        ha="right" if on_the_left else "left",
         va="center",
         color=_VERMILION,
         fontsize=12,
         fontweight="bold",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )
 
 
