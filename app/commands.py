@@ -18,10 +18,9 @@ from app.errors import ExportError, RecipeError
 from app.evaluation.tables import class_table, confusion_table, label_table, split_line
 from app.files import whole_file
 from app.options import Option
-from app.recipe import Recipe, check, override
+from app.recipe import Recipe, check, override, stage_named
 from app.recipe_file import RecipeFile
 from app.run_directory import Run, check_place, open_finished_run, open_run
-from app.training.stage_names import check_stage
 
 _log = logging.getLogger("graft")
 
@@ -54,10 +53,11 @@ def train(
 def find_lr(file: RecipeFile, given: Mapping[str, str], stage: str | None = None) -> int:
     """Finds a learning rate; the last line is where the plot lies."""
     recipe = _changed(file.recipe, given)
-    check_stage(recipe, stage)
+    stage_named(recipe, stage)
     verbs.check_ready(recipe)
     finding = verbs.load("app.finding")
-    for line in finding.describe(finding.find(recipe, stage), file.path):
+    others = [word for name, text in given.items() for word in (f"--{name}", text)]
+    for line in finding.describe(finding.find(recipe, stage), file.path, others):
         _say(line)
     return 0
 

@@ -5,27 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-import keras
 
 from app.errors import RunError
 from app.files import whole_folder, write_whole
 from app.models import unfreeze
 from app.preparation import Prepared, prepare
-from app.recipe import Recipe, Stage, check
+from app.recipe import Recipe, Stage, check, stage_named
 from app.run_directory import check_place
 from app.training import devices
-from app.training.callbacks import History, KeepBest
-from app.training.checkpoints import Checkpoints
 from app.training.finder import Found, find_stage_rate
 from app.training.finder_plot import plot
-from app.training.stage_names import check_stage
-from app.training.stages import Trainer
 
 _log = logging.getLogger("graft")
 
@@ -60,7 +55,7 @@ def find(recipe: Recipe, stage_name: str | None = None, directory: Path | None =
             no learning rate lowers the loss.
     """
     check(recipe)
-    name = check_stage(recipe, stage_name)
+    name = stage_named(recipe, stage_name)
     place = directory or _place(recipe, name)
     check_place(recipe, place)
     with devices.strategy_over(devices.gpus()):
@@ -71,12 +66,19 @@ def find(recipe: Recipe, stage_name: str | None = None, directory: Path | None =
     return FoundRate(name, found, place)
 
 
-def describe(found: FoundRate, recipe_file: Path) -> list[str]:
-    """Says what was found, and how to train with it; the last line is where it lies."""
+def describe(found: FoundRate, recipe_file: Path, others: Sequence[str] = ()) -> list[str]:
+    """Says what was found, and how to train with it; the last line is where it lies.
+
+    Args:
+        found: What was found.
+        recipe_file: Of the recipe.
+        others: What else was given on the command line.
+    """
     rate = f"{found.test.suggestion:g}"
+    given = "".join(f" {shlex.quote(word)}" for word in others)
     return [
         f"stage {found.stage}: the loss falls most steeply at a learning rate of {rate}",
-        f"graft train {recipe_file} --{found.stage}.learning_rate {rate}",
+        f"graft train {recipe_file}{given} --{found.stage}.learning_rate {rate}",
         str(found.directory),
     ]
 
@@ -86,22 +88,8 @@ def _train_before(name: str, prepared: Prepared) -> None:
     if not stages:
         return
     _log.info("before stage %s is tested, %s is trained", name, ", ".join(stages))
-    uncompiled = keras.Model(prepared.model.input, prepared.model.output)
     with tempfile.TemporaryDirectory(prefix="graft-") as folder:
-        checkpoints = Checkpoints(Path(folder))
-        trainer = Trainer(
-            model=prepared.model,
-            backbone=prepared.backbone,
-            task=prepared.task,
-            steps=prepared.steps,
-            training=prepared.training,
-            validation=prepared.validation(),
-            jit_compile=devices.jit_compile(prepared.recipe, len(devices.gpus())),
-            checkpoints=checkpoints,
-            history=History(Path(folder) / "history.csv"),
-            best=KeepBest(checkpoints, uncompiled),
-        )
-        trainer.train(stages)
+        prepared.trainer(Path(folder)).train(stages)
 
 
 def _test(name: str, prepared: Prepared) -> Found:

@@ -78,6 +78,11 @@ def probabilities(logits: Any, many_labels: bool = False) -> Any:
     return keras.ops.concatenate([keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)], axis=-1)
 
 
+def uncompiled(model: keras.Model) -> keras.Model:
+    """Shares all layers with a model, and is saved without the state of an optimizer."""
+    return keras.Model(model.input, model.output, name=model.name)
+
+
 def unfreeze(
     model: keras.Model, backbone: Backbone, what: str, train_batch_norm: bool = False
 ) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -17,11 +18,17 @@ from app.data.batches import measuring_batches, steps_per_epoch, training_batche
 from app.data.index import Index, build_index, summary
 from app.data.mixing import Mixing
 from app.data.sources import list_images
-from app.models import build_model, unfreeze
-from app.recipe import Recipe
+from app.models import build_model, uncompiled, unfreeze
+from app.recipe import Recipe, Stage
 from app.training import devices
+from app.training.callbacks import History, KeepBest
+from app.training.checkpoints import Checkpoints
 from app.training.losses import Task
+from app.training.stages import Trainer
+from app.training.watching import Watch
 
+# How many validation images tell of dead and saturated units.
+WATCHED_IMAGES = 8
 _log = logging.getLogger("graft")
 
 
@@ -83,6 +90,37 @@ class Prepared:
         images = self.index.split("validation")
         batch = self.recipe.data.batch_size
         return measuring_batches(self.index, images, self.image_size, batch, _devices())
+
+    def trainer(self, directory: Path, watched: bool = False) -> Trainer:
+        """Makes what trains the model in stages.
+
+        Args:
+            directory: For `history.csv` and `checkpoints/`, from which training goes on.
+            watched: Whether TensorBoard is told, in `tensorboard/`.
+        """
+        checkpoints = Checkpoints(directory / "checkpoints")
+        history, validation = History(directory / "history.csv"), self.validation()
+        pixels = next(iter(validation))[0].numpy()[:WATCHED_IMAGES] if watched else None
+
+        def watching(stage: Stage) -> list[Watch]:
+            if pixels is None:
+                return []
+            return [Watch(directory / "tensorboard", history, pixels, stage.accumulate_steps)]
+
+        return Trainer(
+            model=self.model,
+            backbone=self.backbone,
+            task=self.task,
+            steps=self.steps,
+            training=self.training,
+            validation=validation,
+            jit_compile=devices.jit_compile(self.recipe, len(devices.gpus())),
+            checkpoints=checkpoints,
+            history=history,
+            best=KeepBest(checkpoints, uncompiled(self.model)),
+            checkpoint_steps=self.recipe.checkpoint_steps,
+            watching=watching,
+        )
 
     def _count(self, split: str) -> int:
         return len(self.index.split(split))

@@ -28,6 +28,7 @@ __all__ = [
     "check",
     "from_json",
     "override",
+    "stage_named",
 ]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
@@ -158,6 +159,20 @@ def override(recipe: Recipe, changes: Mapping[str, Leaf]) -> Recipe:
     changed = settings.override(recipe, changes)
     check(changed)
     return changed
+
+
+def stage_named(recipe: Recipe, name: str | None) -> str:
+    """Returns the name of a stage, which is the first if none is given.
+
+    Raises:
+        RecipeError: If the recipe has no such stage.
+    """
+    stages = list(recipe.stages)
+    if name is None:
+        return stages[0]
+    if name not in stages:
+        raise RecipeError(f"{recipe.name} has no stage '{name}': it has {', '.join(stages)}")
+    return name
 
 
 def from_json(text: str) -> Recipe:

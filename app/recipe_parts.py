@@ -17,7 +17,7 @@ class Data:
     """Which images, and how they are divided and read.
 
     Attributes:
-        source: Folder of images, TFDS directory, `tfds:<name>`, or `sklearn:digits`.
+        source: Folder of images, CSV file, TFDS directory, `tfds:<name>`, or `sklearn:digits`.
         image_size: Side of the square images in pixels; none takes the backbone's own.
         batch_size: Images a training step.
         validation_fraction: Share of the images that chooses the best weights.

@@ -48,16 +48,6 @@ class Run:
         return self.directory / "history.csv"
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of what training can go on from, and of the best weights so far."""
-        return self.directory / "checkpoints"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Folder for TensorBoard to read."""
-        return self.directory / "tensorboard"
-
-    @property
     def has_manifest(self) -> bool:
         """Whether its images were looked at and divided."""
         return (self.directory / "manifest.json").is_file()
@@ -148,12 +138,10 @@ def new_run(recipe: Recipe, directory: Path | None = None) -> Run:
     try:
         place.mkdir(parents=True, exist_ok=True)
         place = directory or _make_numbered(place)
-        started = Run(place, recipe)
-        started.checkpoints.mkdir(exist_ok=True)
         write_whole(place / "recipe.json", to_json(recipe))
     except OSError as error:
         raise RunError(_unwritable(place, error.strerror)) from error
-    return started
+    return Run(place, recipe)
 
 
 def begun_run(recipe: Recipe, directory: Path | None) -> Run | None:
@@ -203,7 +191,7 @@ def _check_writable(recipe: Recipe, directory: Path | None) -> None:
 
 def _is_something(path: Path) -> bool:
     """What a run leaves that was killed before its recipe was written is nothing."""
-    return path.name != "checkpoints" and not path.name.startswith(".partial-")
+    return not path.name.startswith(".partial-")
 
 
 def _unwritable(place: Path, reason: str | None) -> str:

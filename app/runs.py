@@ -21,19 +21,14 @@ from app.evaluation.metrics import measure
 from app.exports.saved_model import export_model
 from app.files import whole_file
 from app.manifest import build_manifest
+from app.models import uncompiled
 from app.preparation import Prepared, prepare
 from app.recipe import Recipe, check
 from app.run_directory import Run, begun_run, new_run
 from app.training import devices
-from app.training.callbacks import History, KeepBest
-from app.training.checkpoints import Checkpoints
 from app.training.lessons import lessons
-from app.training.stages import Trainer
-from app.training.watching import Watch
 
 MEASURED = ("validation", "test")
-# How many validation images tell of dead and saturated units.
-WATCHED_IMAGES = 8
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _log = logging.getLogger("graft")
 
@@ -97,7 +92,7 @@ def record(started: Run, index: Index, image_size: int, provenance: Provenance) 
 def save(started: Run, model: keras.Model) -> None:
     """Writes the trained model of a run, without the state of its optimizer."""
     with whole_file(started.model) as temporary:
-        _uncompiled(model).save(temporary)
+        uncompiled(model).save(temporary)
 
 
 def evaluate(finished: Run) -> dict[str, Any]:
@@ -167,34 +162,10 @@ def _index_of(run: Run) -> Index:
 
 
 def _train(started: Run, prepared: Prepared) -> None:
-    recipe, model = started.recipe, prepared.model
-    checkpoints, history = Checkpoints(started.checkpoints), History(started.history)
-    validation = prepared.validation()
-    watched = next(iter(validation))[0].numpy()[:WATCHED_IMAGES]
-    trainer = Trainer(
-        model=model,
-        backbone=prepared.backbone,
-        task=prepared.task,
-        steps=prepared.steps,
-        training=prepared.training,
-        validation=validation,
-        jit_compile=devices.jit_compile(recipe, len(devices.gpus())),
-        checkpoints=checkpoints,
-        history=history,
-        best=KeepBest(checkpoints, _uncompiled(model)),
-        checkpoint_steps=recipe.checkpoint_steps,
-        watching=lambda stage: [
-            Watch(started.tensorboard, history, watched, stage.accumulate_steps)
-        ],
-    )
-    trainer.train(recipe.stages)
-    for sentence in lessons(history.rows, recipe):
+    trainer = prepared.trainer(started.directory, watched=True)
+    trainer.train(started.recipe.stages)
+    for sentence in lessons(trainer.history.rows, started.recipe):
         _log.info(sentence)
-
-
-def _uncompiled(model: keras.Model) -> keras.Model:
-    """Shares all layers, and is saved without the state of an optimizer."""
-    return keras.Model(model.input, model.output, name=model.name)
 
 
 def _measure(of: Run, model: keras.Model, index: Index, size: int) -> None:

@@ -12,8 +12,7 @@ import pytest
 
 from app.errors import DataError, RecipeError, RunError
 from app.finding import describe, find
-from app.recipe import Recipe, override
-from app.training.stage_names import check_stage
+from app.recipe import Recipe, override, stage_named
 
 
 @pytest.fixture
@@ -66,16 +65,15 @@ def test_an_unknown_stage_is_answered_with_those_there_are(tiny: Recipe, in_fold
         RecipeError, match=r"^tiny has no stage 'finetune': it has warm_up, fine_tune$"
     ):
         find(tiny, "finetune")
-    assert check_stage(tiny, None) == "warm_up"
-    assert check_stage(tiny, "fine_tune") == "fine_tune"
+    assert stage_named(tiny, None) == "warm_up"
+    assert stage_named(tiny, "fine_tune") == "fine_tune"
     assert not list(in_folder.iterdir())
 
 
 def test_a_stage_is_checked_without_tensorflow(python: Callable[..., Any]) -> None:
     done = python(
         "-c",
-        "import sys, app.training.stage_names\n"
-        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)",
+        "import sys, app.recipe\nassert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)",
     )
     assert done.returncode == 0, done.stderr
 

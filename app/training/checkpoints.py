@@ -46,6 +46,7 @@ class Checkpoints:
     """The checkpoints of one run, and its best weights."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._written: list[tuple[Path, dict[str, str] | None]] = []
 

@@ -125,8 +125,7 @@ def suggest(rates: NDArray[np.float64], smoothed: NDArray[np.float64]) -> float:
     """Returns the learning rate, to two digits, at which the loss falls most steeply.
 
     Steeply over the logarithm of the rate, on the way to the lowest loss: fastai's "steep",
-    after S. Gugger, "How Do You Find A Good Learning Rate" (2018). `docs/learning_rate.md`
-    compares it with the other rules.
+    after S. Gugger, "How Do You Find A Good Learning Rate" (2018).
 
     Args:
         rates: Of each step, rising by the same factor.

@@ -26,8 +26,8 @@ GOOD_ENOUGH = 1e-7
 # curvature and jump over the kinks of rectifiers; which is best is different each time.
 STEPS = (1e-5, 1e-6, 1e-4, 1e-7)
 # Slopes below this share of the loss are left to the absolute error: a difference of losses
-# is rounded to 1e-16 of them, over a step of 1e-4 to 1e-12.
-FLOOR = 1e-6
+# is rounded to 1e-16 of them, which over a step of 1e-5 leaves 1e-11.
+FLOOR = 1e-5
 DIRECTIONS, COORDINATES = 2, 2
 
 Loss = Callable[[Any, Any], Any]
