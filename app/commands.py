@@ -34,12 +34,14 @@ def train(
     resume: str | None = None,
 ) -> int:
     """Runs a recipe with some settings changed; the last line is where the run lies."""
-    if run_dir and resume:
-        raise RecipeError("--run-dir and --resume both say where the run lies: keep one of them")
+    if resume is not None and run_dir not in (None, resume):
+        raise RecipeError("--run-dir and --resume name two places for the run: keep one of them")
     recipe = _changed(file.recipe, given)
-    where = resume or run_dir
+    where = run_dir if resume is None else resume
+    if where is not None and not where.strip():
+        raise RecipeError("the directory of the run is empty: give one, or leave the option out")
     place = None if where is None else Path(where).expanduser()
-    if resume and place:
+    if resume is not None and place:
         open_run(place)
     check_place(recipe, place)  # now: a run of its own may load TensorFlow first
     run: RunRecipe = file.run or verbs.run
@@ -72,10 +74,11 @@ def diagnose(file: RecipeFile, given: Mapping[str, str]) -> int:
     verbs.check_ready(recipe)
     diagnosing = verbs.load("app.diagnosing")
     passed = True
-    for finding in diagnosing.diagnose(recipe):
+    for finding in diagnosing.findings(diagnosing.prepare(recipe)):
         passed = passed and finding.passed
-        for line in diagnosing.describe(finding):
-            _say(line)
+        _say(f"{'pass' if finding.passed else 'FAIL'}  {finding.name}: {finding.number:.3g}")
+        for line in (finding.said, *finding.details):
+            _say(f"      {line}")
     return 0 if passed else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -55,6 +56,22 @@ def build_manifest(
             "gpus": [str(d.name) for d in tf.config.list_physical_devices("GPU")],
         },
     }
+
+
+def differences_that_count(
+    before: dict[str, Any], now: dict[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Names what of a machine must be as it was for a run to go on: `weights`, `a -> b`."""
+    for what, keys in {
+        "precision": ("precision",),
+        "weights": ("weights", "sha256"),
+        "GPUs": ("hardware", "gpus"),
+    }.items():
+        old, new = before, now
+        for key in keys:
+            old, new = old[key], new[key]
+        if old != new:
+            yield what, f"{old} -> {new}"
 
 
 def _cores() -> int:

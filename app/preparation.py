@@ -18,7 +18,7 @@ from app.data.batches import measuring_batches, steps_per_epoch, training_batche
 from app.data.index import Index, build_index, summary
 from app.data.mixing import Mixing
 from app.data.sources import list_images
-from app.models import build_model, uncompiled, unfreeze
+from app.models import build_model, unfreeze
 from app.recipe import Recipe, Stage
 from app.training import devices
 from app.training.callbacks import History, KeepBest
@@ -117,7 +117,7 @@ class Prepared:
             jit_compile=devices.jit_compile(self.recipe, len(devices.gpus())),
             checkpoints=checkpoints,
             history=history,
-            best=KeepBest(checkpoints, uncompiled(self.model)),
+            best=KeepBest(),
             checkpoint_steps=self.recipe.checkpoint_steps,
             watching=watching,
         )

@@ -81,6 +81,8 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Keeps other processes from training the same run; a process that dies lets go.
 
+        What a killed one had half written is removed.
+
         Raises:
             RunError: If one is at it.
         """
@@ -91,6 +93,9 @@ class Run:
                 raise RunError(
                     f"{self.directory} is being trained by another process: wait for it, or stop it"
                 ) from None
+            for left in self.directory.rglob(".partial-*"):  # of processes that were killed
+                if left.is_file():
+                    left.unlink()
             yield
 
     def test_images(self) -> list[Path]:
@@ -153,8 +158,11 @@ def begun_run(recipe: Recipe, directory: Path | None) -> Run | None:
     Raises:
         RunError: If it is a run of another recipe.
     """
-    if directory is None or not (directory / "recipe.json").is_file():
-        return None
+    try:
+        if directory is None or not (directory / "recipe.json").is_file():
+            return None
+    except OSError as error:  # such as a name that is too long
+        raise RunError(_unwritable(Path(directory or ""), error.strerror)) from error
     found = open_run(directory)
     if found.recipe != recipe:
         changes = "; ".join(differences(found.recipe, recipe)) or "it has other stages"
@@ -171,8 +179,11 @@ def check_place(recipe: Recipe, directory: Path | None = None) -> None:
     Raises:
         RunError: If it cannot be written, or holds something else already.
     """
-    if begun_run(recipe, directory) is None:
+    begun = begun_run(recipe, directory)
+    if begun is None:
         _check_writable(recipe, directory)
+    elif not os.access(begun.directory, os.W_OK | os.X_OK):
+        raise RunError(_unwritable(begun.directory, "no permission to write in it"))
 
 
 def _check_writable(recipe: Recipe, directory: Path | None) -> None:

@@ -6,7 +6,7 @@ import errno
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from app.evaluation.answers import answer, write_answers
 from app.evaluation.metrics import measure
 from app.exports.saved_model import export_model
 from app.files import whole_file
-from app.manifest import build_manifest
+from app.manifest import build_manifest, differences_that_count
 from app.models import uncompiled
 from app.preparation import Prepared, prepare
 from app.recipe import Recipe, check
@@ -50,15 +50,17 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
         _log.info("%s is finished: nothing is left to do", begun.directory)
         return begun
     started = begun or new_run(recipe, directory)
-    with started.locked(), _logged(started), _said_if_stopped(started):
-        if not started.model.is_file():
-            # The scope holds for all of training: Keras refuses to mix what two scopes made.
-            with devices.strategy_over(devices.gpus()):
-                prepared = _go_on(started) if begun else _begin(started)
-                _train(started, prepared)
-                save(started, prepared.model)
-        size = started.manifest["image_size"]
-        _measure(started, load_model(started), _index_of(started), size)
+    with _said_if_stopped(started), started.locked(), _logged(started):
+        devices.set_up(recipe)  # first: threads can be set only until TensorFlow is at work
+        if begun and started.model.is_file():
+            evaluate(started)
+            return started
+        # The scope holds for all of training: Keras refuses to mix what two scopes made.
+        with devices.strategy_over(devices.gpus()):
+            prepared = _go_on(started) if begun else _begin(started)
+            _train(started, prepared)
+            save(started, prepared.model)
+        _measure(started, load_model(started), prepared.index, prepared.image_size)
     return started
 
 
@@ -70,7 +72,11 @@ def _begin(started: Run) -> Prepared:
 
 
 def _go_on(started: Run) -> Prepared:
-    """Takes up the images as they were divided, if the run had come that far."""
+    """Takes up the images as they were divided, if the run had come that far.
+
+    Raises:
+        RunError: If images, weights or devices are not what they were.
+    """
     if not started.has_manifest:
         return _begin(started)
     index = _index_of(started)
@@ -80,7 +86,16 @@ def _go_on(started: Run) -> Prepared:
             f"{len(changed)} images that {started.directory} was begun with are gone or"
             f" changed, such as {changed[0].path}: put them back as they were, or begin a new run"
         )
-    return prepare(started.recipe, index)
+    prepared = prepare(started.recipe, index)
+    now = build_manifest(started.recipe, index, prepared.image_size, prepared.provenance)
+    for what, different in differences_that_count(started.manifest, now):
+        raise RunError(
+            f"{started.directory} was begun with other {what} ({different}):"
+            " go on with those, or begin a new run"
+        )
+    if started.manifest["versions"] != now["versions"]:
+        _log.warning("begun with other versions of Python or its packages: bits may differ")
+    return prepared
 
 
 def record(started: Run, index: Index, image_size: int, provenance: Provenance) -> None:
@@ -207,7 +222,8 @@ def _logged(started: Run) -> Iterator[None]:
     finally:
         _log.removeHandler(handler)
         _log.setLevel(level)
-        handler.close()
+        with suppress(OSError):  # what it could not write was said when it tried
+            handler.close()
 
 
 @contextmanager
@@ -226,14 +242,15 @@ def _said_if_stopped(started: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _log.warning("stopped: go on with the same command and --resume %s", started.directory)
+        if started.directory.is_dir():  # else it was stopped before it could begin
+            _log.warning("stopped: go on with the same command and --resume %s", started.directory)
         raise
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         raise RunError(
             f"{started.directory} cannot be written ({error.strerror}): make room,"
-            " then go on with the same command and --resume"
+            f" then go on with the same command and --resume {started.directory}"
         ) from error
 
 

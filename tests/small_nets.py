@@ -48,6 +48,6 @@ def pictures(count: int, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, n
 def state(model: keras.Model) -> dict[str, bytes]:
     """Returns all that a model holds: weights, statistics, seeds of dropout, optimizer."""
     held = {f"{number} {v.path}": v for number, v in enumerate(model.variables)}
-    if model.optimizer:
+    if model.compiled:
         held |= {f"{number} of {v.path}": v for number, v in enumerate(model.optimizer.variables)}
     return {name: np.asarray(variable).tobytes() for name, variable in held.items()}

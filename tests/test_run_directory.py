@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app import Recipe, Run, Stage
+from app import Recipe, Run, Stage, override
 from app.errors import RunError
-from app.run_directory import check_place, new_run, open_finished_run, open_run
+from app.run_directory import begun_run, check_place, new_run, open_finished_run, open_run
 
 RECIPE = Recipe(name="flowers", stages={"train": Stage(epochs=3)})
 not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -29,7 +30,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_new_run_opens_with_its_recipe(run: Run) -> None:
     assert open_run(run.directory) == run == Run(run.directory, RECIPE)
-    assert sorted(each.name for each in run.directory.iterdir()) == ["checkpoints", "recipe.json"]
+    assert sorted(each.name for each in run.directory.iterdir()) == ["recipe.json"]
 
 
 def test_a_run_without_a_place_lies_under_its_recipes_name(
@@ -148,3 +149,32 @@ def test_a_run_is_finished_once_its_model_is_there(run: Run) -> None:
     assert answer == f"{run.directory} has no model.keras: its training did not finish"
     run.model.touch()
     assert open_finished_run(run.directory) == run
+
+
+def test_a_run_that_was_begun_is_found_again(run: Run, tmp_path: Path) -> None:
+    assert begun_run(RECIPE, run.directory) == run
+    assert begun_run(RECIPE, None) is None
+    assert begun_run(RECIPE, tmp_path / "new") is None
+    check_place(RECIPE, run.directory)
+
+
+def test_a_run_of_another_recipe_is_refused_with_what_differs(run: Run) -> None:
+    with pytest.raises(RunError, match=r"another recipe \(seed: 0 -> 7\)"):
+        begun_run(override(RECIPE, {"seed": 7}), run.directory)
+    with pytest.raises(RunError, match=r"another recipe \(it has other stages\)"):
+        check_place(replace(RECIPE, stages={"other": Stage()}), run.directory)
+
+
+def test_what_a_kill_left_before_the_recipe_was_written_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / ".partial-123-recipe.json").write_text("{")
+    check_place(RECIPE, tmp_path)
+    new_run(RECIPE, tmp_path)
+    assert open_run(tmp_path).recipe == RECIPE
+
+
+def test_a_lock_keeps_others_out_until_it_is_left(run: Run) -> None:
+    refused = pytest.raises(RunError, match="is being trained by another process")
+    with run.locked(), refused, run.locked():
+        pass
+    with run.locked():
+        pass

@@ -17,8 +17,8 @@ from app.training.checkpoints import Checkpoint, Checkpoints
 ARRAYS = {"model/00000": np.arange(12, dtype="float32").reshape(3, 4), "seed": np.array([7, 9])}
 
 
-def write(folder: Path, number: int, best: dict[str, str] | None = None) -> None:
-    Checkpoints(folder).write(number, Checkpoint({"number": number, "best": best}, ARRAYS))
+def write(folder: Path, number: int) -> None:
+    Checkpoints(folder).write(number, Checkpoint({"number": number}, ARRAYS))
 
 
 def number_of(folder: Path) -> int | None:
@@ -27,7 +27,7 @@ def number_of(folder: Path) -> int | None:
 
 
 def test_what_was_written_is_read_bit_by_bit(tmp_path: Path) -> None:
-    state = {"best": None, "loss": 0.1 + 0.2, "never": float("inf"), "rows": [{"a": 1}]}
+    state = {"loss": 0.1 + 0.2, "never": float("inf"), "rows": [{"a": 1}]}
     Checkpoints(tmp_path).write(5, Checkpoint(state, ARRAYS))
     found = Checkpoints(tmp_path).latest()
     assert found is not None
@@ -44,20 +44,8 @@ def test_an_empty_folder_has_none(tmp_path: Path) -> None:
 def test_the_last_two_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for number in (1, 2, 30, 4000):
-        checkpoints.write(number, Checkpoint({"number": number, "best": None}, ARRAYS))
+        checkpoints.write(number, Checkpoint({"number": number}, ARRAYS))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000030.npz", "00004000.npz"]
-
-
-def test_best_weights_are_kept_as_long_as_a_checkpoint_names_them(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path)
-    best = None
-    for number in range(1, 6):
-        if number in (1, 2, 4):
-            best = checkpoints.write_best(number, lambda path: path.write_bytes(b"weights"))
-        checkpoints.write(number, Checkpoint({"number": number, "best": best}, ARRAYS))
-    names = sorted(path.name for path in tmp_path.glob("best*"))
-    assert names == ["best-00000004.weights.h5"]
-    assert number_of(tmp_path) == 5
 
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "gone"])
@@ -96,17 +84,11 @@ def test_no_flipped_bit_and_no_cut_goes_unnoticed(tmp_path: Path, data: st.DataO
     assert number_of(tmp_path) is None
 
 
-def test_a_checkpoint_whose_best_weights_are_damaged_is_not_used(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    checkpoints = Checkpoints(tmp_path)
-    first = checkpoints.write_best(1, lambda path: path.write_bytes(b"first"))
-    write(tmp_path, 1, first)
-    second = checkpoints.write_best(2, lambda path: path.write_bytes(b"second"))
-    write(tmp_path, 2, second)
-    (tmp_path / second["name"]).write_bytes(b"sec0nd")
-    assert number_of(tmp_path) == 1
-    assert f"speaks of {second['name']}, which is missing or damaged" in caplog.text
+def test_where_none_is_sound_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, 1)
+    (tmp_path / "00000001.npz").write_bytes(b"")
+    assert number_of(tmp_path) is None
+    assert "no checkpoint is sound: training begins anew" in caplog.text
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_half_written(tmp_path: Path) -> None:

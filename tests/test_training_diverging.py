@@ -68,11 +68,13 @@ def losses(values: list[float]) -> StopWhenDiverging:
 @pytest.mark.parametrize(
     ("values", "stopped"),
     [
-        ([1.0] + [FACTOR + 1] * STEPS, True),
-        ([1.0] + [FACTOR + 1] * (STEPS - 1), False),
-        ([1.0] + [FACTOR - 1] * 3 * STEPS, False),
-        ([1.0] + ([FACTOR * 5] * (STEPS - 1) + [1.0]) * 3, False),  # it comes back
+        ([1.0] * STEPS + [FACTOR + 1] * STEPS, True),
+        ([1.0] * STEPS + [FACTOR + 1] * (STEPS - 1), False),
+        ([1.0] * STEPS + [FACTOR - 1] * 3 * STEPS, False),
+        ([1.0] * STEPS + ([FACTOR * 5] * (STEPS - 1) + [1.0]) * 3, False),  # it comes back
         ([0.7, 0.5, 0.3, 0.2] * 10, False),
+        ([1e-4] * STEPS + [0.5] * STEPS, False),  # it began by knowing much
+        ([2.0] * STEPS + [2 * FACTOR + 1] * STEPS, True),
     ],
 )
 def test_only_a_loss_that_stays_high_is_a_loss_that_diverged(

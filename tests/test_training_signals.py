@@ -77,9 +77,6 @@ def test_looking_changes_nothing(model: keras.Model, training: bool) -> None:
     gradient_norms(model, LOSS, pixels, labels, training)
     assert state(model) == before
     assert drawn == (random.getstate(), np.random.get_state()[1].tolist())
-    assert model.train_on_batch(pixels, labels) > 0  # and it trains on
-    for variable, value in zip(model.variables, before.values(), strict=False):
-        variable.assign(np.frombuffer(value, variable.dtype).reshape(variable.shape))
 
 
 def test_units_that_are_zero_everywhere_are_dead() -> None:

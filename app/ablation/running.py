@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -64,7 +66,9 @@ def ablate(
     for part, seed in _one_by_one([*work], place):
         name = run_name(part, seed)
         try:
-            answers[part][seed] = read_answers((run or _run)(work[part, seed], place / name))
+            with _as_if_alone():
+                finished = (run or _run)(work[part, seed], place / name)
+            answers[part][seed] = read_answers(finished)
         except GraftError as error:
             failures[name] = " ".join(str(error).splitlines())
             _log.error("%s failed: %s", name, failures[name])
@@ -89,6 +93,28 @@ def _run(recipe: Recipe, directory: Path | None) -> Run:
     from app.runs import run  # TensorFlow, only now
 
     return run(recipe, directory)
+
+
+@contextmanager
+def _as_if_alone() -> Iterator[None]:
+    """Lets a run be one of many in a process.
+
+    Keras keeps what it traced, a hundred megabytes for a MobileNet, until its session is
+    cleared; and TensorFlow warns of networks that are traced one after the other.
+    """
+    log = logging.getLogger("tensorflow")
+    log.addFilter(_is_no_retracing)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_no_retracing)
+        keras = sys.modules.get("keras")  # it is not there if the run never began
+        if keras:
+            keras.backend.clear_session()
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _open(recipe: Recipe, directory: Path | None) -> Path:

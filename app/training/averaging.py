@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.recipe import Stage
+from app.training.callbacks import Resumable, inner
 from app.training.schedules import in_epochs
 
 
-class Average(keras.callbacks.Callback):
+class Average(Resumable):
     """Puts averages in the place of the weights while they are measured and kept.
 
     Between the training steps of an epoch and its end the model holds the average, so
@@ -25,13 +26,14 @@ class Average(keras.callbacks.Callback):
     the last bits of the weights each time; here they are copied.
     """
 
+    fields = ("count",)
+
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         self._kind = stage.weight_average
         self._from = in_epochs(stage.swa_start, stage.epochs)
         self._epoch = 0
         self.count = 0
-        self.averages: list[NDArray[Any]] = []
         self._trained: list[NDArray[Any]] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -42,7 +44,7 @@ class Average(keras.callbacks.Callback):
         """Puts the averages in place."""
         if self._kind == "swa" and self._epoch + 1 >= self._from:
             self._add_epoch()
-        averages = _moving_averages(self.model) if self._kind == "ema" else self.averages
+        averages = self._moving() if self._kind == "ema" else self.arrays
         if averages:
             variables = self._variables()
             self._trained = [np.array(variable) for variable in variables]
@@ -57,25 +59,22 @@ class Average(keras.callbacks.Callback):
     def _add_epoch(self) -> None:
         values = [np.array(variable, "float64") for variable in self._variables()]
         self.count += 1
-        if not self.averages:
-            self.averages = [np.zeros_like(value) for value in values]
-        for average, value in zip(self.averages, values, strict=True):
+        if not self.arrays:
+            self.arrays = [np.zeros_like(value) for value in values]
+        for average, value in zip(self.arrays, values, strict=True):
             average += (value - average) / self.count
+
+    def _moving(self) -> list[NDArray[Any]]:
+        """Reads Keras's averages; its own callback reaches for them in this way too."""
+        optimizer = inner(self.model.optimizer)
+        if not int(optimizer._iterations):  # every step so far was left out by loss scaling
+            return []
+        return [np.array(average) for average in optimizer._model_variables_moving_average]
 
     def _variables(self) -> list[keras.Variable]:
         if self._kind == "ema":
-            return list(_inner(self.model.optimizer)._trainable_variables)
+            return list(inner(self.model.optimizer)._trainable_variables)
         return list(self.model.weights)
-
-
-def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Returns the optimizer itself: mixed precision wraps it in another that scales losses."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _moving_averages(model: keras.Model) -> list[NDArray[Any]]:
-    # Keras offers them in no other way; its own callback reaches for them too.
-    return [np.array(v) for v in _inner(model.optimizer)._model_variables_moving_average]
 
 
 def _assign(variables: list[keras.Variable], values: list[NDArray[Any]]) -> None:

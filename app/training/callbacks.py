@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.files import write_whole
 from app.recipe import Stage
-from app.training.checkpoints import Checkpoints
 from app.training.schedules import peak, warmup_epochs
 
 _log = logging.getLogger("graft")
@@ -38,12 +39,18 @@ class Resumable(keras.callbacks.Callback):
     """A callback whose counters travel with the checkpoints.
 
     Keras's own set themselves back whenever training begins.
+
+    Attributes:
+        fields: What JSON can hold, by the names of its attributes.
+        arrays: What it cannot.
     """
 
     fields: tuple[str, ...] = ()
+    arrays: list[NDArray[Any]]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.arrays = []
         self._resumed: dict[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
@@ -64,6 +71,11 @@ class Resumable(keras.callbacks.Callback):
     def _take(self) -> None:
         for name, value in self._resumed.items():
             setattr(self, name, value)
+
+
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns the optimizer itself: mixed precision wraps it in another that scales losses."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 class Progress(keras.callbacks.Callback):
@@ -149,42 +161,36 @@ class History(Resumable):
 class KeepBest(Resumable):
     """Keeps the weights with the lowest validation loss, over all stages of a run.
 
-    Unlike Keras's `ModelCheckpoint` it never leaves a half-written file, and a stage
-    that brings nothing does not replace what the stages before it reached.
+    Unlike with Keras's `ModelCheckpoint` they travel with the checkpoints, and a stage that
+    brings nothing does not replace what the stages before it reached.
+
+    Attributes:
+        arrays: The weights, in the order of the model; none at first.
     """
 
-    fields = ("best_loss", "best_stage", "best_epoch", "file")
+    fields = ("best_loss", "best_stage", "best_epoch")
 
-    def __init__(self, checkpoints: Checkpoints, weights: keras.Model) -> None:
-        """Keeps nothing yet.
-
-        Args:
-            checkpoints: Where the weights are written.
-            weights: Shares the layers of the trained model, but was never compiled: the
-                file then holds no optimizer, which the next stage could not read.
-        """
+    def __init__(self) -> None:
         super().__init__()
-        self._checkpoints, self._weights = checkpoints, weights
         self.stage = ""
-        self.steps = self.first_epoch = 0
         self.best_loss = math.inf
         self.best_stage = ""
         self.best_epoch = 0
-        self.file: dict[str, str] | None = None
+        self.arrays: list[NDArray[Any]] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Writes the weights, if they are the best so far."""
+        """Takes the weights, if they are the best so far."""
         loss = float((logs or {})[MONITORED])
-        if not loss < self.best_loss:  # so that a loss that is no number is never the best
+        # A loss that is no number is never the best, nor is a stage that is being broken off.
+        if not loss < self.best_loss or self.model.stop_training:
             return
-        number = (self.first_epoch + epoch + 1) * self.steps
-        self.file = self._checkpoints.write_best(number, self._weights.save_weights)
+        self.arrays = [np.array(weight) for weight in self.model.weights]
         self.best_loss, self.best_stage, self.best_epoch = loss, self.stage, epoch + 1
 
-    def restore(self) -> None:
-        """Loads the best weights; without a finite validation loss there are none."""
-        if self.file:
-            self._weights.load_weights(self._checkpoints.best(self.file))
+    def restore(self, model: keras.Model) -> None:
+        """Gives the best weights to a model."""
+        for weight, value in zip(model.weights, self.arrays, strict=True):
+            weight.assign(value)
 
 
 class EarlyStopping(Resumable, keras.callbacks.EarlyStopping):
@@ -214,8 +220,9 @@ class Plateau(Resumable, keras.callbacks.ReduceLROnPlateau):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Raises the rate in a straight line until the warm-up is over."""
-        # Counted by the optimizer, so that a run that starts again goes on where it was.
-        step = int(self.model.optimizer.iterations)
+        # Batches, as schedules count them, also where several make an update; counted by the
+        # optimizer, so that a run that starts again goes on where it was.
+        step = int(inner(self.model.optimizer)._iterations)
         if step <= self._warmup and self._warmup:
             self.model.optimizer.learning_rate = self._peak * step / self._warmup
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
+from math import isclose, log
 from typing import Any
 
 import keras
@@ -115,8 +115,9 @@ def check_initial_loss(
         model: Fresh, unfrozen for its first stage, so that BatchNorm that trains works as it
             will in training.
         loss: Of labels and logits, without smoothing and weights of classes.
-        uniform: What it should be, from `uniform_loss`; of a head whose last bias is not 0 the
-            loss of that bias alone is taken instead.
+        uniform: What equal logits should cost, from `uniform_loss`. Where the last bias is not
+            0, such as with the shares of classes, its own loss is taken for that of knowing
+            nothing.
         pixels: Images as they are, `[images, size, size, 3]`.
         labels: As `loss` takes them.
     """
@@ -124,18 +125,19 @@ def check_initial_loss(
         logits = called(plain_copy(model), pixels, training=True)
     found = float(keras.ops.mean(loss(labels, logits)))
     bias = np.asarray(model.layers[-1].bias)
-    drawn = np.random.default_rng(0).normal(0, LARGEST_DEVIATION, (200, 1, len(bias)))
-    losses = [_mean_loss(loss, labels, bias + each) for each in drawn]
-    expected = _mean_loss(loss, labels, bias) if bias.any() else uniform
-    most = float(np.quantile(losses, 0.95))
+    expected = _mean_loss(loss, labels, bias)
+    drawn = np.random.default_rng(0).normal(0, LARGEST_DEVIATION, (200, len(bias)))
+    most = float(np.quantile([_mean_loss(loss, labels, bias + each) for each in drawn], 0.95))
+    problems = []
+    if not bias.any() and not isclose(expected, uniform, rel_tol=1e-3):
+        problems.append(f"the loss of equal logits is {expected:.4g} in place of {uniform:.4g}")
+    what = "of its bias alone" if bias.any() else "if all classes are equally likely"
     return Finding(
         name="loss of the fresh head",
-        passed=expected / 2 <= found <= most,
+        passed=expected / 2 <= found <= most and not problems,
         number=found,
-        said=f"{expected:.3f} if all classes are equally likely; {expected / 2:.2f} to {most:.2f}"
-        if not bias.any()
-        else f"{expected:.3f} of its bias alone; {expected / 2:.2f} to {most:.2f}",
-        details=(f"standard deviation of the logits: {float(np.std(logits)):.2f}",),
+        said=f"{expected:.3f} {what}, from {expected / 2:.2f} to {most:.2f}",
+        details=(*problems, f"standard deviation of the logits: {float(np.std(logits)):.2f}"),
     )
 
 

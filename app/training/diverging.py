@@ -7,12 +7,14 @@ import math
 import keras
 import numpy as np
 
-from app.training.callbacks import Resumable
+from app.training.callbacks import Resumable, inner
 
 # A loss that stays this many times above where the stage began does not come back by itself.
 FACTOR = 10.0
 # For so many steps on end: a single batch may be odd.
 STEPS = 10
+# What a network that knows nothing loses, or more; one that knows much may begin near 0.
+LEAST = 1.0
 
 
 class StopWhenDiverging(Resumable):
@@ -23,12 +25,12 @@ class StopWhenDiverging(Resumable):
         within_epoch: Whether the next epoch is one that was begun before a restart.
     """
 
-    fields = ("_begin", "_recent", "_mean", "_count")
+    fields = ("_first", "_recent", "_mean", "_count")
 
     def __init__(self) -> None:
         super().__init__()
         self.found = ""
-        self._begin: float | None = None
+        self._first: list[float] = []
         self._recent: list[float] = []
         self._mean, self._count = 0.0, 0
         self.within_epoch = False
@@ -47,12 +49,12 @@ class StopWhenDiverging(Resumable):
         if not math.isfinite(mean):
             self._stop(f"its loss became no number; {_culprit(self.model)}")
             return
-        self._begin = loss if self._begin is None else self._begin
+        self._first = [*self._first, loss][:STEPS]
         self._recent = [*self._recent, loss][-STEPS:]
-        lowest = min(self._recent)
-        if len(self._recent) == STEPS and lowest > FACTOR * max(self._begin, 1e-3):
+        begin, lowest = sum(self._first) / len(self._first), min(self._recent)
+        if len(self._recent) == STEPS and lowest > FACTOR * max(begin, LEAST):
             self._stop(
-                f"its loss rose from {self._begin:.3g} to over {lowest:.3g}; {_culprit(self.model)}"
+                f"its loss rose from {begin:.3g} to over {lowest:.3g}; {_culprit(self.model)}"
             )
 
     def _stop(self, found: str) -> None:
@@ -62,11 +64,13 @@ class StopWhenDiverging(Resumable):
 
 def _culprit(model: keras.Model) -> str:
     """Says where gradients broke first, from what the optimizer noted in each step."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer = inner(model.optimizer)
     paths = [variable.path for variable in model.trainable_variables]
     norms, broken = np.array(optimizer.gradient_norms), np.array(optimizer.first_bad) > 0
-    if not norms.any() and not broken.any():
+    if not optimizer._records:
         return "the layer is not known, since several devices share a step"
+    if not norms.any():
+        return "it did so before any gradient was a number"
     largest = int(norms.argmax())
     before = f"the largest gradient was {norms[largest]:.3g}, of {paths[largest]}"
     if not broken.any():

@@ -49,6 +49,11 @@ def check_gradients(
     in inference mode, and the layers are copies in float64: in float32 differences would say
     nothing. The relative error of two slopes a and b is |a - b| / (|a| + |b|).
 
+    Whether the code of a gradient is right does not depend on where it is tried, so that is a
+    random place near by: what enters the block is scaled to a size of 1 and shaken, biases,
+    scales and offsets are shifted at random. Where the network itself is, thousands of
+    rectifiers may be given an exact 0, or all of them values shorter than any step.
+
     Args:
         model: From `build_model`; it stays as it is.
         backbone: The one inside.
@@ -60,11 +65,13 @@ def check_gradients(
     Raises:
         ValueError: If the loss does not come in float64.
     """
+    random = np.random.default_rng(seed)
     with same_randomness():
-        parts, inputs = _parts(model, backbone, pixels)
-    with double_precision(), same_randomness():
-        slopes = _Slopes([in_float64(part) for part in parts], inputs, loss, labels)
-        errors = _errors(slopes, np.random.default_rng(seed))
+        parts, values = _parts(model, backbone, pixels)
+        with double_precision():
+            inputs = [keras.Variable(_shaken(value, random)) for value in values]
+            slopes = _Slopes([_shifted(part, random) for part in parts], inputs, loss, labels)
+            errors = _errors(slopes, random)
     worst = max(errors.values())
     return Finding(
         name="gradients against central differences",
@@ -143,7 +150,7 @@ class _Slopes:
 
 def _parts(
     model: keras.Model, backbone: Backbone, pixels: Any
-) -> tuple[list[keras.Model], list[keras.Variable]]:
+) -> tuple[list[keras.Model], list[NDArray[np.float64]]]:
     """Cuts out the last block and the head, and computes what enters them."""
     entering, base, features = cut(model)
     edge = boundary(base, _last_layers(model, backbone))
@@ -151,18 +158,23 @@ def _parts(
     values = keras.tree.flatten(called(keras.Model(base.input, edge), scaled, training=False))
     return (
         [keras.Model(edge, base.output), keras.Model(features, model.output)],
-        [keras.Variable(_of_size_one(np.array(value, "float64"))) for value in values],
+        [np.array(value, "float64") for value in values],
     )
 
 
-def _of_size_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scales values to a root mean square of 1.
+def _shaken(values: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Scales values to a root mean square of 1, and adds noise of a tenth of that."""
+    size = np.sqrt(np.mean(values**2)) or 1.0
+    return values / size + random.normal(0, 0.1, values.shape)
 
-    In a network of random weights they may be so small that every step, however short, jumps
-    over the kinks of all rectifiers at once. Whether gradients are right does not depend on it.
-    """
-    size = np.sqrt(np.mean(values**2))
-    return values / size if size else np.random.default_rng(0).normal(size=values.shape)
+
+def _shifted(part: keras.Model, random: np.random.Generator) -> keras.Model:
+    """Copies layers in float64, with biases, scales and offsets shifted at random."""
+    copy = in_float64(part)
+    for weight in copy.trainable_variables:
+        if len(weight.shape) == 1:
+            weight.assign_add(random.normal(size=weight.shape))
+    return copy
 
 
 def _last_layers(model: keras.Model, backbone: Backbone) -> list[keras.Layer]:

@@ -9,10 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.training.averaging import Average
+from app.errors import RunError
 from app.training.callbacks import Resumable
 from app.training.checkpoints import Checkpoint, Checkpoints
 from app.training.diverging import StopWhenDiverging
+
+_KINDS = ("model", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,6 @@ class Checkpointer(keras.callbacks.Callback):
         steps: int,
         every: int | None,
         counters: Sequence[Resumable],
-        average: Average,
     ) -> None:
         """Prepares for a stage.
 
@@ -65,25 +66,30 @@ class Checkpointer(keras.callbacks.Callback):
             epochs: Of the stage.
             steps: An epoch.
             every: Steps from one checkpoint to the next within an epoch; none if None.
-            counters: Callbacks whose counters are kept.
-            average: Whose sums are kept.
+            counters: Callbacks whose counters and arrays are kept.
         """
         super().__init__()
         self._checkpoints, self._at = checkpoints, at
         self._first, self._epochs, self._steps, self._every = first_epoch, epochs, steps, every
-        self._counters, self._average = counters, average
+        self._counters = counters
         self._begun = at.step
         self._metrics: list[Any] = []
 
     def take_up(self, model: keras.Model, saved: Checkpoint) -> None:
         """Sets everything to where it was when a checkpoint of this stage was written."""
         model.optimizer.build(model.trainable_variables)
-        for name, variable in _variables(model):
+        variables = dict(_variables(model))
+        if set(variables) != {name for name in saved.arrays if name.split("/")[0] in _KINDS}:
+            raise RunError(
+                "the checkpoint is of other variables than the model has now:"
+                " go on where the run was begun, with the same versions"
+            )
+        for name, variable in variables.items():
             variable.assign(saved.arrays[name])
         for counter in self._counters:
-            counter.resume(saved.state["callbacks"][type(counter).__name__])
-        self._average.count = saved.state["averaged"]
-        self._average.averages = _of("average", saved)
+            name = type(counter).__name__
+            counter.resume(saved.state["callbacks"][name])
+            counter.arrays = _of(name, saved)
         self._metrics = _of("metric", saved) if self._at.step else []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -114,11 +120,11 @@ class Checkpointer(keras.callbacks.Callback):
         state = {
             "moment": asdict(at),
             "callbacks": counters,
-            "averaged": self._average.count,
-            "best": counters["KeepBest"]["file"],
         }
         arrays = {name: np.array(variable) for name, variable in _variables(self.model)}
-        arrays |= {f"average/{i:05d}": a for i, a in enumerate(self._average.averages)}
+        for each in self._counters:
+            name = type(each).__name__
+            arrays |= {f"{name}/{i:05d}": array for i, array in enumerate(each.arrays)}
         if at.step:
             metrics = self.model.metrics_variables
             arrays |= {f"metric/{i:05d}": np.array(v) for i, v in enumerate(metrics)}
@@ -130,7 +136,7 @@ def _variables(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
     """Names every variable of a compiled model: weights, seeds of dropout, optimizer."""
     metrics = {id(variable) for variable in model.metrics_variables}
     of_model = [variable for variable in model.variables if id(variable) not in metrics]
-    for kind, variables in (("model", of_model), ("optimizer", model.optimizer.variables)):
+    for kind, variables in zip(_KINDS, (of_model, model.optimizer.variables), strict=True):
         for number, variable in enumerate(variables):
             yield f"{kind}/{number:05d}", variable
 

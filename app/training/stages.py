@@ -81,8 +81,6 @@ class Trainer:
         at = Moment(**saved.state["moment"]) if saved else Moment(next(iter(stages)))
         if saved:
             _log.info("going on from the checkpoint after %s", at.describe())
-            for callback in (self.history, self.best):
-                callback.resume(saved.state["callbacks"][type(callback).__name__])
         names = list(stages)
         for number, (name, stage) in enumerate(stages.items()):
             if number < names.index(at.stage):
@@ -94,14 +92,12 @@ class Trainer:
     def _train_stage(self, stage: Stage, first: int, at: Moment, saved: Checkpoint | None) -> None:
         """Trains one stage, from its beginning or from a checkpoint within it."""
         name = self.history.stage = self.best.stage = at.stage
-        self.best.first_epoch, self.best.steps = first, self.steps
         chosen = unfreeze(self.model, self.backbone, stage.unfreeze, stage.train_batch_norm)
         _log.info("stage %s: %s", name, _describe(self.model, chosen))
         stage = self._with_rate(name, stage, first, at)
         compile_for(self.model, self.backbone, stage, self.task, self.steps, self.jit_compile)
         _say_warmup(name, stage)
         diverging, counters = self._counters(stage)
-        average = Average(stage)
         checkpointer = Checkpointer(
             self.checkpoints,
             replace(at, learning_rate=peak(stage)),
@@ -110,15 +106,13 @@ class Trainer:
             self.steps,
             self.checkpoint_steps,
             counters,
-            average,
         )
         if at.step:  # Keras makes the metrics, whose running means go on, when it first needs them
             self.model.evaluate(self.validation.take(1), verbose=0)
         if saved:
             checkpointer.take_up(self.model, saved)
-        # The average before the checkpointer, so that a checkpoint holds the trained weights.
         progress = Progress(name, stage.epochs, self.steps)
-        callbacks = [progress, *counters, average, *self.watching(stage), checkpointer]
+        callbacks = [progress, *counters, *self.watching(stage), checkpointer]
         if not at.over:
             self._fit(stage, first, at, diverging, callbacks)
         self._settle(name, stage)
@@ -128,6 +122,8 @@ class Trainer:
         counters = [diverging, self.history, self.best, EarlyStopping(stage.patience)]
         if stage.schedule == "plateau":
             counters.append(Plateau(stage, self.steps))
+        # After what keeps the averages, and before what writes the trained weights.
+        counters.append(Average(stage))
         return diverging, counters
 
     def _fit(
@@ -187,9 +183,8 @@ class Trainer:
 
     def _diverged(self, name: str, stage: Stage, found: str) -> str:
         kept = "no weights were kept"
-        if self.best.file:
-            where = self.checkpoints.best(self.best.file)
-            kept = f"the best weights so far, of stage {self.best.best_stage}, are in {where}"
+        if self.best.best_stage:
+            kept = f"the last checkpoint has the best weights, of stage {self.best.best_stage}"
         clip = "" if stage.global_clip_norm else f", or set stages.{name}.global_clip_norm"
         return (
             f"stage {name} was stopped: {found}; {kept}. "
@@ -201,7 +196,9 @@ class Trainer:
         epochs = sum(row["stage"] == name for row in self.history.rows)
         if epochs < stage.epochs:
             _log.info("stage %s stopped early, after epoch %d", name, epochs)
-        best.restore()
+        if not best.best_stage:
+            raise RunError(f"the validation loss of stage {name} was never a number")
+        best.restore(self.model)
         if best.best_stage == name:
             at = f"epoch {best.best_epoch}, validation loss {best.best_loss:.3f}"
             _log.info("stage %s: best weights from %s", name, at)

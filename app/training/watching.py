@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.training.callbacks import MONITORED, History
+from app.training.callbacks import MONITORED, History, inner
 from app.training.signals import activations, dead_share, saturated_share, update_ratios
 
+_log = logging.getLogger("graft")
 # Of the time that training takes, at most this share goes to watching it.
 BUDGET = 0.02
 # What looking at all activations is taken to cost, in seconds, until it was measured once.
@@ -46,7 +48,8 @@ class Watch(keras.callbacks.Callback):
             updates_every: Batches an update.
         """
         super().__init__()
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._folder = str(folder)
+        self._writer: Any = None
         self._history, self._pixels, self._span = history, pixels, updates_every
         self._before: dict[str, NDArray[Any]] = {}
         self._ratios: dict[str, float] = {}
@@ -55,20 +58,24 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Starts the clock."""
-        self._begun, self._look = time.monotonic(), _FIRST_LOOK
+        self._begun, self._look, self.spent = time.monotonic(), _FIRST_LOOK, 0.0
+
+    def _may_spend(self, seconds: float) -> bool:
+        return self.spent + seconds <= BUDGET * (time.monotonic() - self._begun)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Keeps the weights as they are before the last update of the epoch."""
-        if batch == max(self.params["steps"] - self._span, 0):
+        if batch == max(self.params["steps"] - self._span, 0) and self._may_spend(0.0):
             began = time.monotonic()
             self._before = self._weights()
             self.spent += time.monotonic() - began
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Compares the weights with those before the last update."""
-        if batch == self.params["steps"] - 1:
+        if batch == self.params["steps"] - 1 and self._before:
             began = time.monotonic()
             self._ratios = update_ratios(self._before, self._weights())
+            self._before = {}
             self.spent += time.monotonic() - began
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -76,27 +83,34 @@ class Watch(keras.callbacks.Callback):
         began = time.monotonic()
         scalars = {name: float((logs or {})[key]) for key, name in _SCALARS.items()}
         scalars["learning_rate"] = self._history.rows[-1]["learning_rate"]
-        scalars |= {f"gradient_norm/{name}": norm for name, norm in self._norms().items()}
-        scalars |= {f"update_ratio/{name}": ratio for name, ratio in self._ratios.items()}
-        if self.spent + self._look <= BUDGET * (began - self._begun):
+        if self._may_spend(0.0):
+            scalars |= {f"gradient_norm/{name}": norm for name, norm in self._norms().items()}
+            scalars |= {f"update_ratio/{name}": ratio for name, ratio in self._ratios.items()}
+        if self._may_spend(self._look):
+            looked = time.monotonic()
             scalars |= self._activations()
-            self._look = time.monotonic() - began
-        with self._writer.as_default(step=len(self._history.rows)):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
+            self._look = time.monotonic() - looked
+        self._ratios = {}
+        self._write(scalars)
         self.spent += time.monotonic() - began
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Closes the file."""
-        self._writer.flush()
+    def _write(self, scalars: dict[str, float]) -> None:
+        """Writes an epoch; one who only looks on does not end a training."""
+        try:
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(self._folder)
+            with self._writer.as_default(step=len(self._history.rows)):
+                for name, value in scalars.items():
+                    tf.summary.scalar(name, value)
+            self._writer.flush()
+        except tf.errors.OpError as error:
+            _log.warning("%s cannot be written: %s", self._folder, error.message)
 
     def _weights(self) -> dict[str, NDArray[Any]]:
         return {variable.path: np.array(variable) for variable in self.model.trainable_variables}
 
     def _norms(self) -> dict[str, float]:
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        norms = np.array(optimizer.gradient_norms)
+        norms = np.array(inner(self.model.optimizer).gradient_norms)
         paths = [variable.path for variable in self.model.trainable_variables]
         return dict(zip(paths, map(float, norms), strict=True))
 
