@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from app.diagnosing import IMAGES, findings
 from app.preparation import Prepared, prepare
-from app.recipe import Recipe, override
+from app.recipe import Recipe, Stage, override
 from app.training.diagnosis import Finding
 from tests.small_nets import state
 
@@ -110,32 +110,23 @@ def test_true_labels_that_get_through_the_pipeline_are_noticed(prepared: Prepare
     assert not _check_random_labels(leaking, loss, build_metrics(prepared.task)[0]).passed
 
 
-def test_many_labels_and_a_rate_to_be_found_are_understood(
+def test_many_labels_and_a_single_stage_whose_rate_is_to_be_found_are_understood(
     tiny: Recipe, tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = [
-        f"{path},{labels}"
-        for path in sorted(photos.rglob("*.jpg"))
-        for labels in [{"2": "round;small", "10": "small", "fern leaf": ""}[path.parent.name]]
-    ]
+    labels = {"2": "round;small", "10": "small", "fern leaf": ""}
+    rows = [f"{path},{labels[path.parent.name]}" for path in sorted(photos.rglob("*.jpg"))]
     source = tmp_path / "labels.csv"
     source.write_text("path,labels\n" + "\n".join(rows))
-    changes = {
-        "source": str(source),
-        "learning_rate": "auto",
-        "unfreeze": "top:3",
-        "mixup": 0.2,
-        "fine_tune.accumulate_steps": 4,
-    }
-    recipe = override(tiny, changes)
+    stage = Stage(learning_rate="auto", accumulate_steps=4)
+    recipe = override(replace(tiny, stages={"only": stage}), {"source": str(source), "mixup": 0.2})
     with caplog.at_level("INFO", "graft"):
         found = {finding.name: finding for finding in findings(prepare(recipe))}
-    assert list(found) == CHECKS
-    assert "is auto: its updates are judged at 0.001" in caplog.text
+    assert list(found) == [*CHECKS[:5], *(f"only: {name[9:]}" for name in CHECKS[5:9])]
+    assert "stages.only.learning_rate is auto: its updates are judged at 0.001" in caplog.text
+    assert found["only: update of the kernels in a step"].number > 0
     assert found["loss of the fresh head"].said.startswith("0.693 if all classes")
     assert "chance is 0.500" in found["labels drawn at random"].said
-    for name in CHECKS[3:5]:
-        assert found[name].passed
+    assert found["labels drawn at random"].passed
 
 
 def test_images_are_few_and_of_all_classes(prepared: Prepared) -> None:

@@ -42,7 +42,7 @@ def layer(model: keras.Model, name: str) -> keras.Layer:
 
 
 @pytest.mark.parametrize("unfrozen", ["head", "all"])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "lion"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_healthy_start_passes(unfrozen: str, optimizer: str) -> None:
     found = check(net(unfrozen, units=(32,)), optimizer=optimizer)
     assert not failed(found)
@@ -118,18 +118,19 @@ def test_dead_units_are_found_in_layers_that_train_only() -> None:
 
 
 def test_units_are_dead_only_if_they_are_in_all_images() -> None:
-    model = net(units=(8,))
+    model = net()
     pixels, labels = pictures(24)
-    pixels[:16] = 0  # the first 16 are looked at on their own
+    pixels[8:] = 0  # images are looked at 16 at a time
     layer(model, "stage1_block1_conv").bias.assign(np.full(6, -0.5))
-    optimizer = build_optimizer(Stage(learning_rate=1e-12), 3)
-    found = check_first_steps("tune", model, BACKBONE, LOSS, optimizer, pixels, labels)
-    both = dict(zip(KINDS, found, strict=True))["dead"].details
-    found = check_first_steps("tune", model, BACKBONE, LOSS, optimizer, pixels[:16], labels[:16])
-    some = dict(zip(KINDS, found, strict=True))["dead"].details
-    shares = [dict(line.split(": ") for line in lines) for lines in (both, some)]
-    name = "stage1_block1_conv"
-    assert float(shares[0].get(name, "0")) < float(shares[1][name])
+    shares = []
+    for first in (0, 8):
+        optimizer = build_optimizer(Stage(learning_rate=1e-12), 3)
+        found = check_first_steps(
+            "tune", model, BACKBONE, LOSS, optimizer, pixels[first:], labels[first:]
+        )
+        told = dict(line.split(": ") for line in found[KINDS.index("dead")].details)
+        shares.append(float(told.get("stage1_block1_conv", "0")))
+    assert shares[0] < shares[1] == 1
 
 
 def test_saturated_activations_are_found() -> None:
@@ -140,4 +141,4 @@ def test_saturated_activations_are_found() -> None:
     model.get_layer("hidden_1").kernel.assign(kernel)
     found = check(model)
     assert "saturated" in failed(found)
-    assert found["saturated"].number > 0.9
+    assert 0.9 < found["saturated"].number <= 1

@@ -10,8 +10,8 @@ import pytest
 
 from app.recipe import Head, Stage
 from app.training.losses import Task, build_loss, build_metrics
-from app.training.parts import cut
-from app.training.random_labels import DRAWS, STUDENT, check_random_labels
+from app.training.parts import cut, renewed
+from app.training.random_labels import DRAWS, STUDENT, _accuracy, check_random_labels
 from tests.small_nets import small_net
 
 TASK = Task((20, 20), 40)
@@ -66,6 +66,17 @@ def test_what_a_head_knew_before_is_forgotten() -> None:
     before = model.get_weights()
     assert check(draws(0), model).number == check(draws(0)).number
     np.testing.assert_equal(model.get_weights(), before)
+
+
+def test_each_head_starts_anew() -> None:
+    trained, fresh = renewed(head(), 0), renewed(head(), 1)
+    trained.compile(keras.optimizers.Adam(0.01), LOSS, metrics=build_metrics(TASK)[:1])
+    trained.optimizer.build(trained.trainable_variables)
+    reached = []
+    for _ in range(2):
+        _accuracy(trained, fresh, draws(0)[0], well_apart(30, 99))
+        reached.append([weight.tolist() for weight in trained.get_weights()])
+    assert reached[0] == reached[1] != [weight.tolist() for weight in fresh.get_weights()]
 
 
 def test_a_metric_that_flatters_is_noticed() -> None:

@@ -80,7 +80,9 @@ def test_a_second_stage_trains_what_it_unfreezes_with_a_new_optimizer(tmp_path: 
     warm_up = {"warm_up": Stage(epochs=1)}
     each.train(warm_up)
     first, before = each.model.optimizer, weights(each.model)
-    each.train(warm_up | {"fine_tune": Stage(epochs=1, unfreeze="stage4_block2")})
+    each.train(
+        warm_up | {"fine_tune": Stage(epochs=2, learning_rate=3e-4, unfreeze="stage4_block2")}
+    )
     assert each.model.optimizer is not first
     moved = {path for path, value in weights(each.model).items() if value != before[path]}
     assert any("stage4_block2_1_conv" in path for path in moved)

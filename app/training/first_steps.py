@@ -22,8 +22,8 @@ from app.training.signals import (
 )
 
 # Gradients should keep their size from layer to layer (Glorot and Bengio, AISTATS 2010; for
-# rectifiers He et al., arXiv 1502.01852). Norms of blocks of healthy pretrained networks are
-# within a factor of some hundred, since blocks differ in size; beyond 10,000 no learning rate
+# rectifiers He et al., arXiv 1502.01852). Those of the blocks of pretrained MobileNets are
+# within a factor of a hundred, since blocks differ in size; beyond 10,000 no learning rate
 # suits both ends.
 LEAST_GRADIENT, LARGEST_GRADIENT = 1e-4, 1e4
 # The rule of thumb is 1e-3 a step (A. Karpathy, CS231n notes, "Neural Networks Part 3"). A
