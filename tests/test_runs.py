@@ -32,8 +32,9 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_a_run_directory_holds_everything_about_the_run(finished: Run) -> None:
     files = [path for path in finished.directory.rglob("*") if path.name[0] != "."]
     names = {str(path.relative_to(finished.directory)) for path in files}
-    (events,) = [name for name in names if name.startswith("tensorboard/events")]
-    assert names - {events} == {
+    events = {name for name in names if name.startswith("tensorboard/events")}
+    assert events
+    assert names - events == {
         "recipe.json",
         "manifest.json",
         "splits.csv",

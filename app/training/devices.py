@@ -48,6 +48,8 @@ def set_up(recipe: Recipe) -> None:
         tf.config.experimental.enable_op_determinism()
     elif gpus():
         _log.info("not deterministic: the same seed may give other weights next time")
+    if jit_compile(recipe, len(gpus())):
+        _log.info("XLA compiles the steps")
     policy = precision(recipe.precision, len(gpus()))
     keras.config.set_dtype_policy(policy)
     if policy != "float32":
