@@ -59,8 +59,15 @@ def start(folder: Path, *arguments: str, cores: set[int] | None = None) -> subpr
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+        preexec_fn=lambda: _begin(cores),
     )
+
+
+def _begin(cores: set[int] | None) -> None:
+    """In the new process: Ctrl-C counts, even where the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if cores:
+        os.sched_setaffinity(0, cores)
 
 
 def finish(folder: Path, *arguments: str, cores: set[int] | None = None) -> str:
@@ -119,7 +126,10 @@ def test_ctrl_c_says_how_to_go_on_and_another_recipe_is_refused(fresh: Path) -> 
     process = start(fresh, "--run-dir", "run", "--epochs", "1000", "--patience", "1000")
     wait_for(process, "run/checkpoints/[0-9]*.npz", fresh)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "stopped: go on with the same command and --resume run" in said
     assert "Traceback" not in said
