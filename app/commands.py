@@ -108,7 +108,7 @@ def ablate(
     found = start(recipe, parts, int(seeds), place, file.run or verbs.run)
     _say(table(found.effects))
     _say(found.directory)
-    return 0 if any(effect.brought is not None for effect in found.effects) else 1
+    return 1 if found.failed else 0
 
 
 def show(file: RecipeFile, given: Mapping[str, str]) -> int:

@@ -41,8 +41,9 @@ def _is_union(kind: Any) -> bool:
 def settle(kind: Any, value: Leaf) -> Leaf:
     """Returns a value that fits; a whole number that stands for a float becomes one."""
     members = get_args(kind) if _is_union(kind) else (kind,)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if is_whole and float in members and int not in members else value  # type: ignore[arg-type]
+    if isinstance(value, int) and not isinstance(value, bool) and float in members:
+        return value if int in members else float(value)
+    return value
 
 
 def within(limits: Limits, value: Leaf) -> bool:

@@ -158,11 +158,13 @@ def begun_run(recipe: Recipe, directory: Path | None) -> Run | None:
     Raises:
         RunError: If it is a run of another recipe.
     """
+    if directory is None:
+        return None
     try:
-        if directory is None or not (directory / "recipe.json").is_file():
+        if not (directory / "recipe.json").is_file():
             return None
     except OSError as error:  # such as a name that is too long
-        raise RunError(_unwritable(Path(directory or ""), error.strerror)) from error
+        raise RunError(_unwritable(directory, error.strerror)) from error
     found = open_run(directory)
     if found.recipe != recipe:
         changes = "; ".join(differences(found.recipe, recipe)) or "it has other stages"

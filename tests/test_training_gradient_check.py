@@ -44,7 +44,7 @@ def errors(details: tuple[str, ...]) -> dict[str, float]:
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "hinge"])
 def test_the_gradients_of_keras_are_right(loss: str) -> None:
-    stage = Stage(loss=loss, class_weights="balanced")  # type: ignore[arg-type]
+    stage = Stage(loss=loss, class_weights="balanced")  # type: ignore[arg-type]  # a parameter is any text
     made = build_loss(stage, Task((2, 3, 4), 9))
     found = check_gradients(small_net(HEAD), BACKBONE, made, *pictures(3))
     assert found.passed
