@@ -72,9 +72,8 @@ def diagnose(file: RecipeFile, given: Mapping[str, str]) -> int:
     """
     recipe = _changed(file.recipe, given)
     verbs.check_ready(recipe)
-    diagnosing = verbs.load("app.diagnosing")
     passed = True
-    for finding in diagnosing.findings(diagnosing.prepare(recipe)):
+    for finding in verbs.load("app.diagnosing").diagnose(recipe):
         passed = passed and finding.passed
         _say(f"{'pass' if finding.passed else 'FAIL'}  {finding.name}: {finding.number:.3g}")
         for line in (finding.said, *finding.details):

@@ -36,8 +36,8 @@ USUAL_RATE = 1e-3
 _log = logging.getLogger("graft")
 
 
-def diagnose(recipe: Recipe) -> list[Finding]:
-    """Makes all checks on a few images of a recipe.
+def diagnose(recipe: Recipe) -> Iterator[Finding]:
+    """Makes all checks on a few images of a recipe, and gives each finding as it is there.
 
     Args:
         recipe: Its images are looked at and its model is built as for training.
@@ -48,7 +48,7 @@ def diagnose(recipe: Recipe) -> list[Finding]:
     Raises:
         GraftError: If the recipe, its images or its weights will not do.
     """
-    return list(findings(prepare(recipe)))
+    return findings(prepare(recipe))
 
 
 def findings(prepared: Prepared) -> Iterator[Finding]:
