@@ -33,6 +33,10 @@ class ExportError(GraftError):
     """An export that is none, or that cannot be written."""
 
 
+class CacheError(GraftError):
+    """Features that cannot be kept, or not be found again."""
+
+
 def decoding_reason(message: str) -> str:
     """Finds what TensorFlow says of some bytes, amid its operations and source lines.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -36,6 +36,16 @@ def make_photos(folder: Path, classes: tuple[str, ...] = CLASSES, count: int = 2
             pixels = image.clip(0, 255).astype("uint8")
             Image.fromarray(pixels).save(folder / name / f"{index}.jpg", quality=92)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keeps features away from the user's cache, in the processes that a test starts, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("GRAFT_CACHE", str(folder))
+        patch.delenv("GRAFT_CACHE_LIMIT", raising=False)
+        yield folder
 
 
 @pytest.fixture(scope="session")
