@@ -1,0 +1,105 @@
+"""Which backbones can be tried on images, and with which weights. Standard library only."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from app.backbones.backbone import Backbone
+from app.backbones.table import BACKBONES, find_backbone
+from app.backbones.weights import embedded_file, given_file, is_cached, weights_folder
+from app.errors import RecipeError, WeightsError
+
+_log = logging.getLogger("graft")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backbone with the weights to try it with.
+
+    Attributes:
+        backbone: The network.
+        weights: `imagenet`, `embedded`, `none`, or a path.
+    """
+
+    backbone: Backbone
+    weights: str
+
+    @property
+    def name(self) -> str:
+        """The name of the backbone, and the weights unless they are its usual ones."""
+        usual = self.weights == _usual_weights(self.backbone)
+        return self.backbone.name if usual else f"{self.backbone.name}={self.weights}"
+
+
+def at_hand() -> list[Candidate]:
+    """Lists the backbones whose trained weights are on this machine, and says which are not.
+
+    Raises:
+        WeightsError: If there is none.
+    """
+    usual = [Candidate(backbone, _usual_weights(backbone)) for backbone in BACKBONES.values()]
+    found = [candidate for candidate in usual if _is_here(candidate)]
+    if not found:
+        raise WeightsError(
+            f"no weights of any backbone are on this machine (ImageNet weights are looked for in"
+            f" {weights_folder()}): name some to download, such as --only"
+            " mobilenet_v2,efficientnet_v2_b0"
+        )
+    missing = [each.name for each in usual if each not in found and each.weights == "imagenet"]
+    if missing:
+        _log.info(
+            "left out, since their weights are not on this machine (--only NAME,NAME downloads"
+            " them): %s",
+            ", ".join(missing),
+        )
+    return found
+
+
+def named(only: str) -> list[Candidate]:
+    """Reads a list such as `mobilenet_v2,compact=runs/folder/<id>,mobilenet_025=none`.
+
+    Args:
+        only: Names with commas between them, each perhaps followed by `=` and its weights:
+            `imagenet`, `embedded`, `none`, or a path without a comma.
+
+    Raises:
+        RecipeError: If the list is empty, or a backbone unknown or named twice.
+        WeightsError: If given weights are not there. ImageNet weights may be missing: they
+            are downloaded when they are loaded.
+    """
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    if not words:
+        raise RecipeError("--only names no backbone: `graft backbones` lists them")
+    found = [_candidate(word) for word in words]
+    names = [candidate.name for candidate in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise RecipeError(f"--only names {twice} twice: keep one of them")
+    return found
+
+
+def _candidate(word: str) -> Candidate:
+    name, equals, weights = word.partition("=")
+    backbone = find_backbone(name.strip())
+    candidate = Candidate(backbone, weights.strip() if equals else _usual_weights(backbone))
+    if candidate.weights == "embedded":
+        embedded_file(backbone)
+    elif candidate.weights == "imagenet" and backbone.weights_file is None:
+        raise WeightsError(f"there are no ImageNet weights for {name}: try {name}=none")
+    elif candidate.weights not in ("imagenet", "none"):
+        given_file(candidate.weights)
+    return candidate
+
+
+def _usual_weights(backbone: Backbone) -> str:
+    return "imagenet" if backbone.weights_file else "embedded"
+
+
+def _is_here(candidate: Candidate) -> bool:
+    if candidate.weights == "imagenet":
+        return is_cached(candidate.backbone)
+    try:
+        return embedded_file(candidate.backbone).is_file()
+    except WeightsError:  # this version ships none
+        return False
