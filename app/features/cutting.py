@@ -1,0 +1,110 @@
+"""The frozen boundary: what of a classifier never changes, and what is trained above it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.backbones.blocks import around_backbone
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A classifier in two parts, which share their weights with it.
+
+    Attributes:
+        below: Pixels of 0 to 255 `[n, size, size, 3]` in, a list of tensors out. Nothing in
+            it trains or draws, so the same pixels give the same tensors each time.
+        above: Such a list in, logits out. Whatever trains is in it.
+        name: The layers whose outputs cross the boundary, with `+` between them.
+        shapes: Of the tensors that cross it, without the batch.
+    """
+
+    below: keras.Model
+    above: keras.Model
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def width(self) -> int:
+        """How many numbers cross the boundary for each image."""
+        return sum(self.widths)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many of them are of each tensor."""
+        return tuple(prod(shape) for shape in self.shapes)
+
+
+def cut(model: keras.Model) -> Cut | None:
+    """Divides a classifier at the boundary between what is frozen and what is trained.
+
+    Above it lies all that trains or draws, and all that depends on such a layer. A pooling of
+    frozen maps lies below: its vector crosses the boundary then, and not the map.
+
+    Args:
+        model: From `build_model`, set by `unfreeze`.
+
+    Returns:
+        None if nothing that ever could train lies below.
+    """
+    entering, base, features = around_backbone(model)
+    inside = [] if _frozen(base) else _crossing(base)
+    if not inside:
+        crossing = _crossing(model)
+        below = keras.Model(model.input, crossing)
+        return _cut(below, keras.Model(crossing, model.output, name=model.name), crossing)
+    if not any(len(weight.shape) > 1 for weight in keras.Model(base.input, inside).weights):
+        return None
+    below = keras.Model(model.input, keras.Model(base.input, inside)(entering))
+    inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in inside]
+    head = keras.Model(features, model.output)
+    above = keras.Model(inputs, head(keras.Model(inside, base.output)(inputs)), name=model.name)
+    return _cut(below, above, inside)
+
+
+def fingerprint(below: keras.Model) -> str:
+    """Hashes the weights of what is frozen, so that others are never taken for them."""
+    digest = hashlib.sha256()
+    for weight in below.weights:
+        values = np.ascontiguousarray(weight)
+        digest.update(f"{weight.name} {values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _cut(below: keras.Model, above: keras.Model, crossing: list[keras.KerasTensor]) -> Cut:
+    names = [tensor._keras_history.operation.name for tensor in crossing]
+    shapes = tuple(tuple(tensor.shape[1:]) for tensor in crossing)
+    return Cut(below, above, "+".join(names), shapes)
+
+
+def _crossing(model: keras.Model) -> list[keras.KerasTensor]:
+    """Lists the tensors that what trains reads from what is frozen."""
+    made: set[int] = set()
+    read: dict[int, keras.KerasTensor] = {}
+    for operation in model.operations:
+        if isinstance(operation, keras.layers.InputLayer):
+            continue
+        inputs = keras.tree.flatten(operation.input)
+        if not _frozen(operation) or any(id(tensor) in made for tensor in inputs):
+            made.update(id(tensor) for tensor in keras.tree.flatten(operation.output))
+            read.update((id(tensor), tensor) for tensor in inputs)
+    return [tensor for key, tensor in read.items() if key not in made]
+
+
+def _frozen(operation: Any) -> bool:
+    """Tells whether an operation gives the same for the same, now and after training."""
+    if not isinstance(operation, keras.Layer):
+        return True
+    layers = operation._flatten_layers()
+    return not operation.trainable_weights and not any(map(_draws, layers))
+
+
+def _draws(layer: keras.Layer) -> bool:
+    return getattr(layer, "seed_generator", None) is not None and bool(getattr(layer, "rate", 1))

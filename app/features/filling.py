@@ -1,0 +1,152 @@
+"""What frozen blocks make of images: found in the cache, or computed once and kept there."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import albumentations
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from app.backbones import build, compact
+from app.data import augmentation, frames, headers, orientation, reading
+from app.data.augmentation import Augmenter
+from app.data.index import Image
+from app.data.views import view_batches
+from app.features.cache import Collection, open_collection
+from app.features.cutting import Cut, fingerprint
+from app.features.folding import fold
+from app.features.rows import Rows, row_ids
+
+# What a CPU handles best.
+BATCH = 8
+_log = logging.getLogger("graft")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Frozen blocks, and the images that go through them.
+
+    Attributes:
+        cut: They are what lies below it.
+        backbone: Name of the backbone that they belong to.
+        image_size: Side of the images in pixels.
+        augmenter: Makes every view but the first, which is the image as it is.
+    """
+
+    cut: Cut
+    backbone: str
+    image_size: int
+    augmenter: Augmenter
+
+    def collections(self, views: int, within: ExitStack) -> list[Collection]:
+        """Opens where the rows of each view are kept.
+
+        Args:
+            views: How many.
+            within: Closes them again.
+
+        Raises:
+            CacheError: If the cache cannot be written.
+        """
+        key = self._key()
+        plain = {"augmentation": "none", **key}
+        varied = {"augmentation": self.augmenter.key, "code": _code(augmentation), **key}
+        opened = [
+            within.enter_context(open_collection(each, self.cut.width))
+            for each in ([plain, varied] if views > 1 else [plain])
+        ]
+        return [opened[min(view, 1)] for view in range(views)]
+
+    def fill(self, collection: Collection, images: Sequence[Image], view: int, what: str) -> Rows:
+        """Returns the rows of one view of images, once those that are missing are computed.
+
+        Args:
+            collection: Of that view.
+            images: In the order of the rows.
+            view: Its number.
+            what: Is shown beside the progress.
+
+        Raises:
+            CacheError: If they cannot be kept; `FloatRangeError` if float16 cannot hold them.
+        """
+        ids = row_ids([image.key for image in images], view)
+        missing = collection.missing(ids)
+        if len(missing):
+            self._compute(collection, [images[i] for i in missing], ids[missing], view, what)
+        return collection.rows(ids)
+
+    def _compute(
+        self,
+        collection: Collection,
+        images: Sequence[Image],
+        ids: NDArray[np.int64],
+        view: int,
+        what: str,
+    ) -> None:
+        batches = view_batches(images, view, self.augmenter, self.image_size, BATCH)
+        done = 0
+        bar = tqdm(total=len(images), desc=what, unit=" images", disable=None, leave=False)
+        with collection.adding() as add, bar:
+            for pixels in batches:
+                count = len(pixels)
+                add(ids[done : done + count], self._forward(pixels))
+                done += count
+                bar.update(count)
+
+    @cached_property
+    def _forward(self) -> Callable[[tf.Tensor], NDArray[Any]]:
+        return forward_of(self.cut.below)
+
+    def _key(self) -> dict[str, str | int]:
+        """Says everything that decides the numbers of a row but the image and its view."""
+        versions = {each.__name__: each.__version__ for each in (tf, keras, albumentations, cv2)}
+        return {
+            "backbone": self.backbone,
+            "image_size": self.image_size,
+            "cut": self.cut.name,
+            "weights": fingerprint(self.cut.below),
+            "network": _code(build, compact),
+            "reading": _code(reading, headers, frames, orientation),
+            "precision": keras.config.dtype_policy().name,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "engine": keras.config.backend(),
+            **versions,
+        }
+
+
+def forward_of(below: keras.Model) -> Callable[[tf.Tensor], NDArray[Any]]:
+    """Returns what computes the rows of a batch: pixels in, `[batch, width]` out."""
+    if keras.config.backend() != "tensorflow":
+        return lambda pixels: _rows(keras.tree.flatten(below.predict_on_batch(pixels)))
+    shape = [None, *below.input.shape[1:]]
+
+    def compute(pixels: tf.Tensor) -> Any:
+        return keras.tree.flatten(below(tf.cast(pixels, below.input.dtype), training=False))
+
+    traced = tf.function(compute, autograph=False)
+    folded = fold(traced.get_concrete_function(tf.TensorSpec(shape, tf.uint8)))
+    return lambda pixels: _rows([tensor.numpy() for tensor in folded(pixels)])
+
+
+def _rows(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    flat = [array.reshape(len(array), -1) for array in arrays]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+
+
+@cache
+def _code(*modules: Any) -> str:
+    """Hashes the source of what makes pixels: who changes it need not remember the cache."""
+    sources = [Path(module.__file__).read_bytes() for module in modules]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()
