@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import ExportError
-from app.exports.places import find_files, latest_version, next_version
+from app.exports import places
+from app.exports.places import find_files, fingerprint, latest_version, next_version
 
 
 def make_export(folder: Path) -> Path:
@@ -61,7 +62,9 @@ def test_folders_are_searched_in_order_and_hidden_files_left_out(tmp_path: Path)
 
 def test_a_file_named_twice_is_listed_once(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg")
-    assert find_files([str(tmp_path / "a" / "1.jpg"), str(tmp_path)]) == [tmp_path / "a" / "1.jpg"]
+    file, folder = str(tmp_path / "a" / "1.jpg"), str(tmp_path)
+    for names in ([file, folder], [folder, file], [folder, str(tmp_path / "a")], [file, file]):
+        assert list(find_files(names)) == [tmp_path / "a" / "1.jpg"]
 
 
 def test_what_is_named_is_kept_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,11 +72,57 @@ def test_what_is_named_is_kept_as_it_is(tmp_path: Path, monkeypatch: pytest.Monk
     touch(tmp_path, ".hidden.jpg", "~nobody.jpg", ".folder/1.jpg")
     (tmp_path / "empty").mkdir()
     names = [".hidden.jpg", "~nobody.jpg", "missing.jpg", "empty"]
-    assert find_files(names) == [Path(name) for name in names]
-    assert find_files([".folder"]) == [Path(".folder/1.jpg")]
+    assert list(find_files(names)) == [Path(name) for name in names]
+    assert list(find_files([".folder"])) == [Path(".folder/1.jpg")]
 
 
 def test_a_name_that_is_no_text_is_found(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")
     Path(name).touch()
-    assert find_files([str(tmp_path)]) == [Path(name)]
+    assert list(find_files([str(tmp_path)])) == [Path(name)]
+
+
+def test_a_hidden_file_named_after_its_folder_is_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", ".2.jpg")
+    hidden = tmp_path / ".2.jpg"
+    assert list(find_files([str(tmp_path), str(hidden)])) == [tmp_path / "1.jpg", hidden]
+
+
+def test_a_link_inside_a_folder_is_not_followed_but_may_be_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "2.jpg").symlink_to("1.jpg")
+    own = [tmp_path / "a" / "1.jpg", tmp_path / "a" / "2.jpg"]
+    assert list(find_files([str(tmp_path / "a")])) == own
+    both = list(find_files([str(tmp_path / "a"), str(tmp_path / "a" / "up" / "a")]))
+    assert both == [*own, *(tmp_path / "a" / "up" / "a" / name for name in ("1.jpg", "2.jpg"))]
+
+
+@pytest.mark.parametrize("page", [1, 3, 4, 100])
+def test_a_folder_is_sorted_page_by_page_as_at_once(
+    page: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}/{letter}.jpg" for number in range(7) for letter in "dacb"]
+    touch(tmp_path, *names, "0.jpg", "z.jpg", "é.jpg")
+    monkeypatch.setattr(places, "PAGE", page)
+    found = list(find_files([str(tmp_path)]))
+    assert found == sorted(each for each in tmp_path.rglob("*") if each.is_file())
+
+
+def test_the_files_of_a_folder_are_listed_as_they_are_asked_for(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "2/1.jpg")
+    found = find_files([str(tmp_path)])
+    assert next(found) == tmp_path / "1.jpg"
+    touch(tmp_path, "2/2.jpg")
+    assert list(found) == [tmp_path / "2" / "1.jpg", tmp_path / "2" / "2.jpg"]
+
+
+def test_a_fingerprint_follows_from_what_an_export_holds(tmp_path: Path) -> None:
+    one, other = make_export(tmp_path / "1"), make_export(tmp_path / "copies" / "2")
+    same = fingerprint(one)
+    assert same == fingerprint(other)
+    assert len(same) == 12
+    touch(other, "variables/variables.index")
+    renamed = fingerprint(other)
+    (other / "variables" / "variables.index").write_text("1")
+    assert len({same, renamed, fingerprint(other)}) == 3

@@ -66,13 +66,19 @@ def test_the_export_answers_every_test_image_as_evaluate_did_without_keras(
 
 def test_signatures_name_their_inputs_and_outputs(exported: Path) -> None:
     signatures = tf.saved_model.load(str(exported)).signatures
-    inputs = {
-        name: list(signatures[name].structured_input_signature[1])
-        for name in ("serving_default", "pixels")
-    }
-    assert inputs == {"serving_default": ["image_bytes"], "pixels": ["pixels"]}
-    for signature in signatures.values():
-        assert set(signature.structured_outputs) == {"label", "probabilities", "classes"}
+    inputs = {name: list(signatures[name].structured_input_signature[1]) for name in signatures}
+    bytes_in = {"serving_default": ["image_bytes"], "read": ["image_bytes"]}
+    assert inputs == {**bytes_in, "pixels": ["pixels"]}
+    for name in ("serving_default", "pixels"):
+        outputs = signatures[name].structured_outputs
+        assert set(outputs) == {"label", "probabilities", "classes"}
+    assert set(signatures["read"].structured_outputs) == {"pixels"}
+
+
+def test_the_export_reads_as_training_does(finished: Run, exported: Path) -> None:
+    read = tf.saved_model.load(str(exported)).signatures["read"]
+    contents = tf.constant(finished.test_images()[0].read_bytes())
+    assert np.array_equal(read(image_bytes=contents)["pixels"], read_image(contents, 32))
 
 
 def test_classes_come_in_the_order_of_probabilities(finished: Run, exported: Path) -> None:
@@ -139,10 +145,10 @@ def test_an_export_sees_the_pixels_that_training_saw_in_every_format(tmp_path: P
     files = {**EXACT, **OTHERS}
     upright = {f"{kind}-{n}": partial(tagged, kind, n) for kind in EXIF_KINDS for n in range(1, 9)}
     images = []
-    for name, make in {**files, **upright}.items():
+    for number, (name, make) in enumerate({**files, **upright}.items()):
         path = tmp_path / name
         path.write_bytes(make())
-        images.append(ImageFile(path, ("a",), "test", "", 1, 1))
+        images.append(ImageFile(path, ("a",), "test", f"{number:064x}", 1, 1))
     index = Index(("a", "b"), tuple(images), ())
     batches = measuring_batches(index, images, image_size=8, batch_size=16)
     trained = np.concatenate([pixels for pixels, _ in batches.as_numpy_iterator()])

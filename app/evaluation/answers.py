@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ from tqdm import tqdm
 from app.data.index import Image
 from app.data.sources import SEPARATOR
 from app.evaluation.many_labels import THRESHOLD
+from app.features.folding import fold
 from app.files import write_whole
 from app.models import probabilities
+
+Ask = Callable[[tf.Tensor], Any]
+# Folding takes as long as it spares on this many pixels: half a CPU second, at about 4 ms an
+# image of 224 x 224, measured with MobileNetV2.
+PAYS_FROM = 125 * 224 * 224
 
 
 def answer(
@@ -30,9 +37,12 @@ def answer(
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Asks a model for every image of some batches.
 
+    On a CPU a frozen copy of it is asked, with BatchNorm folded, if they are so many that this
+    is quicker; its probabilities are the same within 1e-6.
+
     Args:
         model: Pixels in, logits out.
-        batches: Of (pixels, labels).
+        batches: Of (uint8 pixels `[batch, size, size, 3]`, labels).
         steps: How many batches there are, for the progress shown.
         what: Named beside the progress.
         many_labels: Whether an image carries any number of labels.
@@ -41,11 +51,31 @@ def answer(
         Probabilities `[n, classes]` and labels `[n]`, or `[n, classes]` if there are many.
     """
     rows, labels = [], []
+    ask: Ask | None = None
     for pixels, label in tqdm(batches, what, steps, unit=" batches", disable=None, leave=False):
-        logits = keras.ops.convert_to_tensor(model.predict_on_batch(pixels))
-        rows.append(keras.ops.convert_to_numpy(probabilities(logits, many_labels)))
+        ask = ask or _asking(model, many_labels, steps * prod(pixels.shape[:3]))
+        rows.append(keras.ops.convert_to_numpy(ask(pixels)))
         labels.append(label.numpy())
     return np.concatenate(rows), np.concatenate(labels)
+
+
+def _asking(model: keras.Model, many_labels: bool, pixels: int) -> Ask:
+    """Returns what answers a batch with probabilities, given how many pixels come in all."""
+    on_cpu = keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
+    if on_cpu and pixels >= PAYS_FROM:
+        shares = tf.function(
+            lambda batch: probabilities(model(batch, training=False), many_labels),
+            autograph=False,
+        )
+        spec = tf.TensorSpec([None, *model.input.shape[1:]], tf.uint8)
+        folded = fold(shares.get_concrete_function(spec))
+        return lambda batch: folded(batch)[0]
+
+    def ask(batch: tf.Tensor) -> Any:
+        logits = keras.ops.convert_to_tensor(model.predict_on_batch(batch))
+        return probabilities(logits, many_labels)
+
+    return ask
 
 
 def write_answers(

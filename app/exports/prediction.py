@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import logging
-from collections.abc import Iterator, Sequence
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +20,12 @@ from tqdm import tqdm
 
 from app.errors import ExportError, decoding_reason
 from app.exports.places import latest_version
+from app.exports.rows import Tally, batches_of, go_on, header, keep, line, unfinished
+from app.features.folding import fold
 
 BATCH = 16  # what a CPU handles best; a larger batch brings nothing there
+MOST_AT_ONCE = 8  # batches: each takes memory for the activations of the network
+KEEP_SECONDS = 10.0  # what a power cut can cost
 _log = logging.getLogger("graft")
 
 
@@ -40,88 +48,181 @@ class Answer:
 
 
 class Export:
-    """A SavedModel that `graft export` wrote, loaded."""
+    """A SavedModel that `graft export` wrote, loaded, and its network folded."""
 
     def __init__(self, folder: Path) -> None:
         """Loads the SavedModel.
 
         Raises:
-            ExportError: If the folder holds no SavedModel, or none of graft's.
+            ExportError: If the folder holds no SavedModel, or none of this graft's.
         """
         self.folder = latest_version(folder)
         try:
             self._loaded = tf.saved_model.load(str(self.folder))
-            self._answer = self._loaded.signatures["serving_default"]
-            outputs = set(self._answer.structured_outputs)
         except (OSError, KeyError, tf.errors.OpError) as error:
             raise ExportError(f"{self.folder} cannot be loaded: {error}") from error
-        if not {"label", "probabilities", "classes"} <= outputs:
-            raise ExportError(f"{self.folder} is a SavedModel, but none that graft exported")
+        if not {"pixels", "read"} <= set(self._loaded.signatures):
+            raise ExportError(
+                f"{self.folder} is a SavedModel, but none that graft exported; if an earlier"
+                " graft did, export its run again"
+            )
+        self._read = self._loaded.signatures["read"]
+        self._answer = fold(self._loaded.signatures["pixels"])
         self.class_names = self._class_names()
 
     def _class_names(self) -> tuple[str, ...]:
-        blank = tf.zeros([1, 8, 8, 3], tf.uint8)
-        classes = self._loaded.signatures["pixels"](pixels=blank)["classes"][0]
-        return tuple(name.decode() for name in classes.numpy())
+        shape = self._read.structured_outputs["pixels"].shape
+        classes, _, _ = self._answer(tf.zeros([1, *shape], tf.uint8))
+        return tuple(name.decode() for name in classes[0].numpy())
 
-    def predict(self, paths: Sequence[Path]) -> Iterator[Answer]:
+    def predict(self, paths: Iterable[Path]) -> Iterator[Answer]:
         """Answers files in their order; one that cannot be read spoils no other."""
-        for start in range(0, len(paths), BATCH):
-            yield from self._predict_batch(paths[start : start + BATCH])
+        return itertools.chain.from_iterable(self.predict_batches(paths))
 
-    def _predict_batch(self, paths: Sequence[Path]) -> Iterator[Answer]:
-        contents, errors = _read(paths)
-        answers = iter(self._ask(contents))
-        for path, error in zip(paths, errors, strict=True):
-            label, shares, wrong = ("", None, error) if error else next(answers)
-            yield Answer(path, label, shares, wrong)
+    def predict_batches(self, paths: Iterable[Path]) -> Iterator[list[Answer]]:
+        """Answers files in batches of `BATCH`, some of them at once, in their order.
 
-    def _ask(self, contents: list[bytes]) -> list[tuple[str, NDArray[np.float32] | None, str]]:
-        """Asks for all at once, and one by one only if some image among them is bad."""
-        if not contents:
-            return []
+        Each batch stays on one thread from file to answer: while one reads, another
+        computes, and none waits for parts of an operation that others have.
+        """
+        waiting: deque[Future[list[Answer]]] = deque()
+        pool = ThreadPoolExecutor(at_once())
         try:
-            answer: dict[str, Any] = self._answer(image_bytes=tf.constant(contents))
-        except tf.errors.InvalidArgumentError as error:
-            if len(contents) == 1:
-                return [("", None, decoding_reason(str(error.message)))]
-            return [row for one in contents for row in self._ask([one])]
-        labels = [label.decode() for label in answer["label"].numpy()]
+            for batch in batches_of(iter(paths), BATCH):
+                waiting.append(pool.submit(self._predict_batch, batch))
+                if len(waiting) > at_once():
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _predict_batch(self, paths: Sequence[Path]) -> list[Answer]:
+        read = [self._pixels(path) for path in paths]
+        pixels = [one for one in read if not isinstance(one, str)]
+        said = iter(self._ask(np.stack(pixels)) if pixels else ())
         return [
-            (label, shares, "")
-            for label, shares in zip(labels, answer["probabilities"].numpy(), strict=True)
+            Answer(path, "", None, one) if isinstance(one, str) else Answer(path, *next(said), "")
+            for path, one in zip(paths, read, strict=True)
         ]
 
+    def _pixels(self, path: Path) -> NDArray[np.uint8] | str:
+        """Reads a file as the network gets it, or says why that cannot be done."""
+        try:
+            contents = tf.constant(path.read_bytes())
+            pixels: NDArray[np.uint8] = self._read(image_bytes=contents)["pixels"].numpy()
+        except OSError as error:
+            return error.strerror or str(error)
+        except tf.errors.InvalidArgumentError as error:
+            return decoding_reason(str(error.message))
+        return pixels
 
-def write_predictions(export: Export, paths: Sequence[Path], file: IO[str]) -> int:
+    def _ask(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        _, labels, shares = (each.numpy() for each in self._answer(tf.constant(pixels)))
+        return zip((label.decode() for label in labels), shares, strict=True)
+
+
+def at_once() -> int:
+    """Returns how many batches are answered at once: one a core, up to `MOST_AT_ONCE`."""
+    return min(len(os.sched_getaffinity(0)), MOST_AT_ONCE)
+
+
+def set_up_threads() -> None:
+    """Leaves each operation to one thread, as long as there are no more cores than batches.
+
+    Batches beside one another keep all cores at work. Operations divided among them cost more
+    CPU time in all. To be called before TensorFlow is at work.
+    """
+    cores = len(os.sched_getaffinity(0))
+    tf.config.threading.set_intra_op_parallelism_threads(cores // at_once())
+
+
+def write_predictions(
+    export: Export, paths: Iterable[Path], file: IO[str], total: int | None = None
+) -> Tally:
     """Writes a row a file as CSV: file, label, probability, error, and every class.
 
     `probability` is that of the likeliest class or label.
 
+    Args:
+        export: What is asked.
+        paths: The files, in order.
+        file: Where the rows go, batch by batch.
+        total: How many files there are, for the time left on a terminal.
+
     Returns:
-        How many files could not be read.
+        How many files were answered, and how many of them could not be read.
     """
-    writer = csv.writer(file, lineterminator="\n")
-    columns = [f"probability_{name}" for name in export.class_names]
-    writer.writerow(["file", "label", "probability", "error", *columns])
-    unreadable = 0
-    progress = tqdm(export.predict(paths), "predicting", len(paths), unit=" images", disable=None)
-    for answer in progress:
-        shares = [] if answer.probabilities is None else answer.probabilities.tolist()
-        unreadable += bool(answer.error)
-        best = f"{max(shares):.6f}" if shares else ""
-        row = [f"{share:.6f}" for share in shares] or [""] * len(columns)
-        writer.writerow([answer.path, answer.label, best, answer.error, *row])
-    return unreadable
+    file.write(line(header(export.class_names)))
+
+    def write(rows: str) -> None:
+        file.write(rows)
+        file.flush()
+
+    return _write_rows(export, paths, write, Tally(), total)
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[bytes], list[str]]:
-    """Returns the contents of the files that can be opened, and what is wrong with each."""
-    contents, errors = [], []
-    for path in paths:
+def finish_predictions(
+    export: Export, paths: Iterable[Path], output: Path, partial: Path, total: int | None = None
+) -> Tally:
+    """Writes the same rows to a file that is there when all are, or goes on with it.
+
+    However often it is stopped and called again, the file has the same bytes in the end.
+
+    Args:
+        export: What is asked.
+        paths: The files, in order.
+        output: The CSV file.
+        partial: Where the rows are kept meanwhile: `rows.partial_of(output, ...)`.
+        total: How many files there are, for the time left on a terminal.
+
+    Returns:
+        As `write_predictions`, those included that were answered before.
+
+    Raises:
+        ExportError: If it cannot be written, or was begun with other files.
+    """
+    with unfinished(partial, output) as file:
+        done, left = go_on(file, header(export.class_names), iter(paths), BATCH)
+        if done.files:
+            _log.info("going on with %s, which answers %d files already", partial, done.files)
+        kept = time.monotonic()
+
+        def write(rows: str) -> None:
+            nonlocal kept
+            file.write(rows.encode(errors="surrogateescape"))
+            file.flush()
+            if time.monotonic() > kept + KEEP_SECONDS:
+                keep(file)
+                kept = time.monotonic()
+
         try:
-            contents.append(path.read_bytes())
-            errors.append("")
-        except OSError as error:
-            errors.append(error.strerror or str(error))
-    return contents, errors
+            return _write_rows(export, left, write, done, total)
+        except KeyboardInterrupt:
+            _log.warning("stopped: the same command goes on with %s", partial)
+            raise
+
+
+def _write_rows(
+    export: Export,
+    paths: Iterable[Path],
+    write: Callable[[str], None],
+    done: Tally,
+    total: int | None,
+) -> Tally:
+    with tqdm(
+        None, "predicting", total, initial=done.files, unit=" images", disable=None
+    ) as progress:
+        for answers in export.predict_batches(paths):
+            write("".join(line(_row(answer, len(export.class_names))) for answer in answers))
+            errors = sum(bool(answer.error) for answer in answers)
+            done = Tally(done.files + len(answers), done.unreadable + errors)
+            progress.update(len(answers))
+    return done
+
+
+def _row(answer: Answer, classes: int) -> list[str]:
+    shares = [] if answer.probabilities is None else answer.probabilities.tolist()
+    best = f"{max(shares):.6f}" if shares else ""
+    row = [f"{share:.6f}" for share in shares] or [""] * classes
+    return [str(answer.path), answer.label, best, answer.error, *row]

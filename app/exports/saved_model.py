@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,14 +29,16 @@ def export_model(
 ) -> Path:
     """Writes a SavedModel as the next version in a folder; needs only TensorFlow to load.
 
-    Signatures, both answering with `label` (string `[batch]`, the likeliest class; or, with
-    many labels, all from probability 0.5 on with `;` between them, perhaps none),
+    Signatures, the first two answering with `label` (string `[batch]`, the likeliest class;
+    or, with many labels, all from probability 0.5 on with `;` between them, perhaps none),
     `probabilities` (float32 `[batch, classes]`) and `classes` (string `[batch, classes]`,
     the name of each column):
 
     - `serving_default`: `image_bytes`, string `[batch]`, encoded images of any format
       and size, read by the one reading path;
-    - `pixels`: `pixels`, uint8 `[batch, height, width, 3]`, RGB, upright, any size.
+    - `pixels`: `pixels`, uint8 `[batch, height, width, 3]`, RGB, upright, any size;
+    - `read`: `image_bytes`, one scalar string, answered with `pixels`, uint8
+      `[size, size, 3]`, for the signature `pixels` as they are.
 
     Args:
         model: Pixels in, logits out.
@@ -84,7 +87,13 @@ def _write(model: keras.Model, class_names: Sequence[str], folder: Path, many_la
         return answer(read)
 
     def answer_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(resize_image(pixels, size))
+        # Resizing would leave pixels of the right size as they are, and take its time for it.
+        fitting = tf.reduce_all(tf.shape(pixels)[1:3] == size)
+        as_is = functools.partial(tf.ensure_shape, pixels, [None, size, size, 3])
+        return answer(tf.cond(fitting, as_is, lambda: resize_image(pixels, size)))
+
+    def read(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"pixels": read_image(image_bytes, size)}
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -94,6 +103,7 @@ def _write(model: keras.Model, class_names: Sequence[str], folder: Path, many_la
     archive.add_endpoint(
         "pixels", answer_pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8, "pixels")]
     )
+    archive.add_endpoint("read", read, [tf.TensorSpec([], tf.string, "image_bytes")])
     archive.write_out(folder, verbose=False)
 
 
