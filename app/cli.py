@@ -31,7 +31,8 @@ _COMMANDS = {
     "evaluate": "measure the model of a run again, on the images that it kept apart",
     "export": "write the model of a run as a SavedModel that answers image bytes",
     "predict": "name what images show, with a SavedModel alone, as CSV",
-    "backbones": "list the backbones, and whether their weights are on this machine",
+    "backbones": "list the backbones, or rank those on this machine for some images",
+    "cache": "list the features that are kept on this machine, or remove them",
 }
 
 
@@ -131,9 +132,50 @@ def _parser() -> argparse.ArgumentParser:
         "files", metavar="FILE", nargs="+", help="images, or folders of images"
     )
     command["predict"].add_argument(
-        "--output", metavar="CSV", type=Path, help="the file to write; else standard output"
+        "--output",
+        metavar="CSV",
+        type=Path,
+        help="the file to write, or to go on with after a stop; else standard output",
     )
+    command["cache"].add_argument(
+        "--clear", action="store_true", help="remove all features that no process is using"
+    )
+    command["cache"].add_argument(
+        "--older-than",
+        metavar="DAYS",
+        type=_days,
+        help="with --clear: only those that were not used for so many days",
+    )
+    _add_ranking(command["backbones"])
     return parser
+
+
+def _add_ranking(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--for",
+        metavar="DATA",
+        dest="source",
+        help="rank them for these images: a folder with a sub-folder a class, a CSV file, or"
+        " what else data.source can be",
+    )
+    command.add_argument(
+        "--images",
+        metavar="NUMBER",
+        type=int,
+        help="how many images to look at; 500 if left out, or ten a class if that is more",
+    )
+    command.add_argument(
+        "--only",
+        metavar="NAME,NAME",
+        help="which backbones; missing weights are downloaded. NAME=WEIGHTS tries others than"
+        " the usual ones: a file, a run, or none",
+    )
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or len(text) > 6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days, such as 30")
+    return int(text)
 
 
 def _add_recipe(command: argparse.ArgumentParser, name: str) -> None:
@@ -167,6 +209,12 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return commands.export(asked.run, asked.output)
     if asked.command == "predict":
         return commands.predict(asked.export, asked.files, asked.output)
+    if asked.command == "cache":
+        return commands.cache(asked.clear, asked.older_than)
+    if asked.source is not None:
+        return commands.rank_backbones(asked.source, asked.images, asked.only)
+    if asked.images is not None or asked.only is not None:
+        raise GraftError("--images and --only say how to rank backbones: add --for DATA")
     return commands.backbones()
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from app import settings, verbs
 from app.ablation.parts import default_parts, without
-from app.errors import ExportError, RecipeError
+from app.errors import CacheError, ExportError, RecipeError
 from app.evaluation.tables import class_table, confusion_table, label_table, split_line
-from app.files import whole_file
 from app.options import Option
 from app.recipe import Recipe, check, override, stage_named
 from app.recipe_file import RecipeFile
@@ -73,7 +72,7 @@ def diagnose(file: RecipeFile, given: Mapping[str, str]) -> int:
     recipe = _changed(file.recipe, given)
     verbs.check_ready(recipe)
     passed = True
-    for finding in verbs.load("app.diagnosing").diagnose(recipe):
+    for finding in verbs.load("app.diagnosing", engine="tensorflow").diagnose(recipe):
         passed = passed and finding.passed
         _say(f"{'pass' if finding.passed else 'FAIL'}  {finding.name}: {finding.number:.3g}")
         for line in (finding.said, *finding.details):
@@ -187,23 +186,27 @@ def predict(folder: Path, names: Sequence[str], output: Path | None) -> int:
         1 if no image could be read, else 0.
     """
     from app.exports.places import find_files, latest_version
+    from app.exports.rows import partial_of
 
-    files, version = find_files(names), latest_version(folder)
+    version = latest_version(folder)
     if output is not None:
         _check_file(output)
+        partial = partial_of(output, version)
     prediction = verbs.load("app.exports.prediction", without_keras=True)
+    prediction.set_up_threads()
     export = prediction.Export(version)
+    # Only who watches is told how much is left: finding that out passes over all names.
+    total = sum(1 for _ in find_files(names)) if sys.stderr.isatty() else None
+    files = find_files(names)
     if output is None:
-        unreadable = prediction.write_predictions(export, files, sys.stdout)
+        said = prediction.write_predictions(export, files, sys.stdout, total)
     else:
-        with (
-            whole_file(output) as temporary,
-            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            unreadable = prediction.write_predictions(export, files, file)
-    if unreadable:
-        _log.warning("%d of %d files could not be read: see column 'error'", unreadable, len(files))
-    return 1 if unreadable == len(files) else 0
+        said = prediction.finish_predictions(export, files, output, partial, total)
+    if said.unreadable:
+        _log.warning(
+            "%d of %d files could not be read: see column 'error'", said.unreadable, said.files
+        )
+    return 1 if said.unreadable == said.files else 0
 
 
 def _check_file(output: Path) -> None:
@@ -212,8 +215,31 @@ def _check_file(output: Path) -> None:
         raise ExportError(f"{output} cannot be written: its folder does not exist, make it first")
     if output.is_dir():
         raise ExportError(f"{output} is a folder: give the name of a CSV file to --output")
+    if output.exists() and not output.is_file():
+        raise ExportError(f"{output} is no regular file: leave --output out, and redirect")
     if not os.access(parent, os.W_OK):
         raise ExportError(f"{output} cannot be written: no permission to write in its folder")
+
+
+def rank_backbones(source: str, images: int | None, only: str | None) -> int:
+    """Prints which backbones suit some images, the best first.
+
+    Returns:
+        1 if none could be ranked, else 0.
+    """
+    from app.backbones.candidates import at_hand, named
+    from app.data.sampling import sample
+    from app.data.sources import list_images
+
+    candidates = at_hand() if only is None else named(only)
+    if source.startswith(("tfds:", "sklearn:")):
+        verbs.load("tensorflow")  # to list these loads it too, but not as quietly
+    listing = sample(list_images(source), images)
+    ranking = verbs.load("app.ranking")
+    found = ranking.rank(candidates, listing)
+    if found:
+        _say(ranking.table(found, listing.many_labels))
+    return 0 if found else 1
 
 
 def backbones() -> int:
@@ -227,6 +253,26 @@ def backbones() -> int:
         here = here if backbone.weights_file else "none"
         _say(f"{backbone.name:22} {backbone.image_size:6} {backbone.parameters:11,}  {here}")
     _say(f"ImageNet weights are looked for in {weights_folder()}")
+    return 0
+
+
+def cache(clear: bool, unused_days: int | None) -> int:
+    """Lists the features that are kept on this machine, or removes them."""
+    from app.features import keeping, places
+
+    if unused_days is not None and not clear:
+        raise CacheError("--older-than says which features --clear removes: give both")
+    folder, limit = places.features_folder(), places.show_size(places.limit())
+    if clear:
+        removed, in_use = keeping.clear(unused_days or 0)
+        _say(f"removed {keeping.summary(removed)} from {folder}")
+        if in_use:
+            _say(f"kept {keeping.summary(in_use)}, in use")
+        return 0
+    listed = keeping.kept()
+    if listed:
+        _say(keeping.table(listed))
+    _say(f"{keeping.summary(listed)} of at most {limit} in {folder}")
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.backbones.blocks import around_backbone
 from app.data.batches import measuring_batches
 from app.data.index import Image, Index
 from app.models import unfreeze
@@ -26,7 +27,7 @@ from app.training.first_steps import check_first_steps
 from app.training.gradient_check import check_gradients
 from app.training.losses import build_loss, build_metrics
 from app.training.optimizers import build_optimizer, rate_factors
-from app.training.parts import cut, plain_copy, same_randomness
+from app.training.parts import plain_copy, same_randomness
 from app.training.random_labels import DRAWS, check_random_labels
 
 # Enough to tell the loss of a fresh head from another, few enough for a minute in all.
@@ -84,7 +85,7 @@ def findings(prepared: Prepared) -> Iterator[Finding]:
 
 def _check_random_labels(prepared: Prepared, loss: Any, metric: keras.metrics.Metric) -> Finding:
     """Sends images with random names through the pipeline, augmentation and mixing included."""
-    features = cut(prepared.model)[2]
+    features = around_backbone(prepared.model)[2]
     seeing = keras.Model(prepared.model.input, features)
 
     def seen(batches: Any) -> tuple[Any, Any]:

@@ -33,6 +33,10 @@ class ExportError(GraftError):
     """An export that is none, or that cannot be written."""
 
 
+class EngineError(GraftError):
+    """Keras cannot compute with what was chosen."""
+
+
 class CacheError(GraftError):
     """Features that cannot be kept, or not be found again."""
 

@@ -45,6 +45,7 @@ def build_manifest(
         },
         "seed": recipe.seed,
         "precision": keras.config.dtype_policy().name,
+        "engine": keras.config.backend(),
         "versions": {
             "graft": __version__,
             "python": platform.python_version(),
@@ -53,7 +54,7 @@ def build_manifest(
         "hardware": {
             "machine": platform.machine(),
             "processors": tf.config.threading.get_intra_op_parallelism_threads() or _cores(),
-            "gpus": [str(d.name) for d in tf.config.list_physical_devices("GPU")],
+            "gpus": devices.gpus(),
         },
     }
 
@@ -62,8 +63,10 @@ def differences_that_count(
     before: dict[str, Any], now: dict[str, Any]
 ) -> Iterator[tuple[str, str]]:
     """Names what of a machine must be as it was for a run to go on: `weights`, `a -> b`."""
+    before = {"engine": "tensorflow", **before}  # runs of earlier versions did not say it
     for what, keys in {
         "precision": ("precision",),
+        "engine": ("engine",),
         "weights": ("weights", "sha256"),
         "GPUs": ("hardware", "gpus"),
     }.items():

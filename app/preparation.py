@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from app.backbones.backbone import Backbone
 from app.backbones.build import build_backbone
@@ -16,13 +21,17 @@ from app.backbones.weights import Provenance
 from app.data.augmentation import Augmenter
 from app.data.batches import measuring_batches, steps_per_epoch, training_batches
 from app.data.index import Index, build_index, summary
+from app.data.kept import KeptImages
 from app.data.mixing import Mixing
 from app.data.sources import list_images
+from app.data.views import view_batches
 from app.models import build_model, unfreeze
 from app.recipe import Recipe, Stage
 from app.training import devices
+from app.training.boundary import Boundary
 from app.training.callbacks import History, KeepBest
 from app.training.checkpoints import Checkpoints
+from app.training.learner import Learner
 from app.training.losses import Task
 from app.training.stages import Trainer
 from app.training.watching import Watch
@@ -57,24 +66,33 @@ class Prepared:
         """What is to be learned from how many images."""
         return task_of(self.index)
 
+    @cached_property
+    def kept(self) -> KeptImages:
+        """The images that stages read again and again, in memory while they fit."""
+        images = [*self.index.split("validation"), *self.index.split("train")]
+        return KeptImages(images, self.image_size)
+
     @property
     def steps(self) -> int:
         """Training batches an epoch."""
         return steps_per_epoch(self._count("train"), self.recipe.data.batch_size, _devices())
 
-    def training(self, first_epoch: int, epochs: int, first_step: int = 0) -> tf.data.Dataset:
+    def training(
+        self, first_epoch: int, epochs: int, first_step: int = 0, views: int = 0
+    ) -> tf.data.Dataset:
         """Returns the varied batches of some epochs, counted from the start of the run.
 
         Args:
             first_epoch: Where to begin.
             epochs: How many from there.
             first_step: Steps of the first epoch that are left out.
+            views: How many of each image the epochs walk through; a new one each epoch if 0.
         """
         recipe = self.recipe
         mixing = Mixing(recipe.augmentation, recipe.seed)
         return training_batches(
             self.index,
-            Augmenter(recipe.augmentation, self.image_size, recipe.seed),
+            self._augmenter(),
             self.image_size,
             recipe.data.batch_size,
             recipe.seed,
@@ -83,13 +101,42 @@ class Prepared:
             devices=_devices(),
             mixing=mixing if mixing.mixes else None,
             first_step=first_step,
+            views=views,
+            kept=self.kept,
         )
+
+    @contextmanager
+    def learner(self, name: str, stage: Stage) -> Iterator[Learner]:
+        """Yields what a stage fits: what is above the frozen boundary, or all on images.
+
+        Args:
+            name: Of the stage.
+            stage: The blocks that it trains are unfrozen.
+        """
+        boundary = self._boundary()
+        mixes = Mixing(self.recipe.augmentation, self.recipe.seed).mixes
+        views = 0 if mixes and stage.views == "auto" else boundary.views(stage)
+        with ExitStack() as within:
+            above = None
+            if self.recipe.cache and not mixes and _devices() == 1:
+                above = boundary.learner(name, views, within)
+            training = partial(self.training, views=views)
+            yield above or Learner(self.model, training, self.validation())
+
+    def _boundary(self) -> Boundary:
+        recipe, augmenter = self.recipe, self._augmenter()
+        batch, seed = recipe.data.batch_size, recipe.seed
+        of = self.model, recipe.backbone, self.image_size, self.index
+        return Boundary(*of, augmenter, batch, seed, self.kept)
+
+    def _augmenter(self) -> Augmenter:
+        return Augmenter(self.recipe.augmentation, self.image_size, self.recipe.seed)
 
     def validation(self) -> tf.data.Dataset:
         """Returns the batches that choose the best weights."""
         images = self.index.split("validation")
         batch = self.recipe.data.batch_size
-        return measuring_batches(self.index, images, self.image_size, batch, _devices())
+        return measuring_batches(self.index, images, self.image_size, batch, _devices(), self.kept)
 
     def trainer(self, directory: Path, watched: bool = False) -> Trainer:
         """Makes what trains the model in stages.
@@ -99,28 +146,34 @@ class Prepared:
             watched: Whether TensorBoard is told, in `tensorboard/`.
         """
         checkpoints = Checkpoints(directory / "checkpoints")
-        history, validation = History(directory / "history.csv"), self.validation()
-        pixels = next(iter(validation))[0].numpy()[:WATCHED_IMAGES] if watched else None
+        history = History(directory / "history.csv")
+        pixels = self._first_pixels(WATCHED_IMAGES) if watched else None
 
         def watching(stage: Stage) -> list[Watch]:
             if pixels is None:
                 return []
-            return [Watch(directory / "tensorboard", history, pixels, stage.accumulate_steps)]
+            folder, every = directory / "tensorboard", stage.accumulate_steps
+            return [Watch(self.model, folder, history, pixels, every)]
 
         return Trainer(
             model=self.model,
             backbone=self.backbone,
             task=self.task,
             steps=self.steps,
-            training=self.training,
-            validation=validation,
+            learner=self.learner,
             jit_compile=devices.jit_compile(self.recipe, len(devices.gpus())),
             checkpoints=checkpoints,
             history=history,
-            best=KeepBest(),
+            best=KeepBest(self.model),
             checkpoint_steps=self.recipe.checkpoint_steps,
             watching=watching,
         )
+
+    def _first_pixels(self, count: int) -> NDArray[np.uint8]:
+        images = self.index.split("validation")[:count]
+        (pixels,) = view_batches(images, 0, None, self.image_size, count)
+        found: NDArray[np.uint8] = pixels.numpy()
+        return found
 
     def _count(self, split: str) -> int:
         return len(self.index.split(split))

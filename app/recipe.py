@@ -55,6 +55,8 @@ class Recipe:
         jit_compile: Whether XLA compiles the steps; none is yes on one GPU that need not be
             deterministic, and no elsewhere.
         checkpoint_steps: Steps from one checkpoint to the next; none is one each epoch.
+        cache: Whether what frozen blocks make of a view is kept, on this machine, for later
+            epochs and other runs; see `graft cache`.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Recipe:
     threads: int = between(1, 1024, 8)
     jit_compile: bool | None = None
     checkpoint_steps: int | None = between(1, 10**9, None)
+    cache: bool = True
 
     def __post_init__(self) -> None:
         """Takes a copy of the stages, so that whoever made the recipe cannot change it."""

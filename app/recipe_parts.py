@@ -138,6 +138,9 @@ class Stage:
         patience: Epochs without a better validation loss before the stage stops.
         train_batch_norm: Whether BatchNorm of the unfrozen blocks trains; else it stays
             in inference mode, statistics and scales as they are.
+        views: How many varied views of each image the epochs walk through, each of which goes
+            through the frozen blocks once; 0 for a new view each epoch. auto is one or two
+            where blocks are frozen, and 0 elsewhere.
     """
 
     epochs: int = between(1, 100_000, 10)
@@ -172,6 +175,7 @@ class Stage:
     swa_start: float | str = between(0.0, 100_000.0, "75%")
     patience: int = between(1, 100_000, 5)
     train_batch_norm: bool = False
+    views: int | Literal["auto"] = between(0, 100_000, "auto")
 
 
 class Stages(Mapping[str, Stage]):

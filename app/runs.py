@@ -60,7 +60,10 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
             prepared = _go_on(started) if begun else _begin(started)
             _train(started, prepared)
             save(started, prepared.model)
-        _measure(started, load_model(started), prepared.index, prepared.image_size)
+        # What several devices share is not asked outside of their scope: it is loaded anew.
+        shared = len(devices.gpus()) > 1
+        model = load_model(started) if shared else prepared.model
+        _measure(started, model, prepared.index, prepared.image_size)
     return started
 
 

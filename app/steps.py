@@ -5,6 +5,7 @@ from app.backbones.table import find_backbone
 from app.data.augmentation import Augmenter
 from app.data.batches import measuring_batches, steps_per_epoch, training_batches
 from app.data.index import build_index
+from app.data.kept import KeptImages
 from app.data.mixing import Mixing
 from app.data.sources import list_images
 from app.models import build_model, unfreeze
@@ -17,6 +18,7 @@ from app.training.stages import compile_for
 
 __all__ = [
     "Augmenter",
+    "KeptImages",
     "Mixing",
     "Progress",
     "build_backbone",

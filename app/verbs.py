@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from app import engines
 from app.recipe import Recipe, check
 from app.run_directory import Run, check_place
 
@@ -34,7 +35,9 @@ def evaluate(finished: Run) -> dict[str, Any]:
 
 def export(finished: Run, output: Path = Path("saved_models")) -> Path:
     """Writes the model of a run as a SavedModel; see `app.runs.export`."""
-    version: Path = load("app.runs").export(finished, output)
+    if engines.loaded() == "jax":
+        return engines.export_beside(finished.directory, output)
+    version: Path = load("app.runs", engine="tensorflow").export(finished, output)
     return version
 
 
@@ -76,7 +79,7 @@ def load_steps() -> Any:
     return load("app.steps")
 
 
-def load(module: str, without_keras: bool = False) -> Any:
+def load(module: str, without_keras: bool = False, engine: str | None = None) -> Any:
     """Imports a module that needs TensorFlow, without TensorFlow's talk of drivers.
 
     Its C++ side writes some lines to standard error before it reads any setting that
@@ -87,10 +90,16 @@ def load(module: str, without_keras: bool = False) -> Any:
         module: Its name.
         without_keras: TensorFlow imports Keras when it starts, if it is there: 3.3 CPU
             seconds instead of 2.0. A process that needs none is spared that.
+        engine: What Keras has to compute with; what the user chose if None.
+
+    Raises:
+        GraftError: If Keras cannot compute with what was chosen.
     """
     if without_keras:
         # None keeps a module from being imported; one that is loaded already stays.
         sys.modules.setdefault("keras", cast(ModuleType, None))
+    else:
+        engines.settle(engine)
     import tempfile  # takes longer to import than anything else here
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -44,7 +44,8 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
     vary = steps.Augmenter(recipe.augmentation, size, recipe.seed)
     mixing = steps.Mixing(recipe.augmentation, recipe.seed)
     mix = mixing if mixing.mixes else None
-    watched = steps.measuring_batches(index, index.split("validation"), size, batch)
+    kept = steps.KeptImages([*index.split("validation"), *index.split("train")], size)
+    watched = steps.measuring_batches(index, index.split("validation"), size, batch, kept=kept)
     per_epoch = steps.steps_per_epoch(len(index.split("train")), batch)
     # 4. Stages: unfreeze, compile anew, fit.
     for name, stage in recipe.stages.items():
@@ -52,7 +53,7 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
         steps.compile_for(model, backbone, stage, task, per_epoch)
         model.fit(
             steps.training_batches(
-                index, vary, size, batch, recipe.seed, 0, stage.epochs, mixing=mix
+                index, vary, size, batch, recipe.seed, 0, stage.epochs, mixing=mix, kept=kept
             ),
             steps_per_epoch=per_epoch,
             epochs=stage.epochs,

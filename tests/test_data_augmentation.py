@@ -1,4 +1,4 @@
-"""Run seed, epoch and image decide how an image is varied; threads and processes do not."""
+"""Run seed, view and image decide how an image is varied; threads and processes do not."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def one_by_one(
 @pytest.mark.parametrize("preset", ["none", *VARYING])
 def test_preset_keeps_shape_and_dtype(preset: str, size: int) -> None:
     images = pictures(40, size)
-    varied = Augmenter(Augmentation(preset), size, 0)(images, 0, range(40))
+    varied = Augmenter(Augmentation(preset), size, 0)(images, 1, range(40))
     assert varied.shape == images.shape
     assert varied.dtype == np.uint8
 
@@ -59,31 +59,46 @@ def test_none_changes_no_pixel() -> None:
 
 
 @pytest.mark.parametrize("preset", VARYING)
+def test_first_view_is_the_image_as_it_is(preset: str) -> None:
+    augmenter = Augmenter(Augmentation(preset), SIZE, 7)
+    assert np.array_equal(augmenter(pictures(), 0, range(16)), pictures())
+    assert not np.array_equal(augmenter(pictures(), 1, range(16)), pictures())
+
+
+@pytest.mark.parametrize("view", [0, 1])
+@pytest.mark.parametrize("preset", ["none", "medium"])
+def test_images_may_lie_apart(preset: str, view: int) -> None:
+    augmenter = Augmenter(Augmentation(preset), SIZE, 7)
+    expected = augmenter(pictures(), view, range(16))
+    assert np.array_equal(augmenter(list(pictures()), view, range(16)), expected)
+
+
+@pytest.mark.parametrize("preset", VARYING)
 def test_preset_varies_nearly_every_image(preset: str) -> None:
     images = pictures(100)
-    varied = Augmenter(Augmentation(preset), SIZE, 0)(images, 0, range(100))
+    varied = Augmenter(Augmentation(preset), SIZE, 0)(images, 1, range(100))
     assert (varied != images).any(axis=(1, 2, 3)).sum() > 90
 
 
 @pytest.mark.parametrize("preset", VARYING)
 def test_input_stays_as_it_is(preset: str) -> None:
     images = pictures()
-    Augmenter(Augmentation(preset), SIZE, 0)(images, 0, range(16))
+    Augmenter(Augmentation(preset), SIZE, 0)(images, 1, range(16))
     assert np.array_equal(images, pictures())
 
 
 def test_read_only_input_will_do() -> None:
     images = pictures()
     images.flags.writeable = False
-    assert Augmenter(Augmentation("strong"), SIZE, 0)(images, 0, range(16)).flags.writeable
+    assert Augmenter(Augmentation("strong"), SIZE, 0)(images, 1, range(16)).flags.writeable
 
 
 @pytest.mark.parametrize("preset", VARYING)
-def test_same_seed_epoch_and_index_give_the_same_pixels(preset: str) -> None:
+def test_same_seed_view_and_key_give_the_same_pixels(preset: str) -> None:
     first = Augmenter(Augmentation(preset), SIZE, 7)(pictures(), 3, range(16))
     assert np.array_equal(Augmenter(Augmentation(preset), SIZE, 7)(pictures(), 3, range(16)), first)
     augmenter = Augmenter(Augmentation(preset), SIZE, 7)
-    augmenter(pictures(), 0, range(16))
+    augmenter(pictures(), 1, range(16))
     assert np.array_equal(augmenter(pictures(), 3, range(16)), first)
 
 
@@ -124,39 +139,39 @@ def test_pixels_do_not_depend_on_the_process() -> None:
 
 
 @pytest.mark.parametrize("preset", VARYING)
-def test_epoch_index_and_seed_each_give_other_pixels(preset: str) -> None:
+def test_view_key_and_seed_each_give_other_pixels(preset: str) -> None:
     images = np.repeat(pictures(1), 16, axis=0)
     varied = {
         "reference": Augmenter(Augmentation(preset), SIZE, 7)(images, 3, range(16)),
-        "epoch": Augmenter(Augmentation(preset), SIZE, 7)(images, 4, range(16)),
-        "indices": Augmenter(Augmentation(preset), SIZE, 7)(images, 3, range(16, 32)),
+        "view": Augmenter(Augmentation(preset), SIZE, 7)(images, 4, range(16)),
+        "keys": Augmenter(Augmentation(preset), SIZE, 7)(images, 3, range(16, 32)),
         "seed": Augmenter(Augmentation(preset), SIZE, 8)(images, 3, range(16)),
     }
     for one, other in permutations(varied.values(), 2):
         assert not np.array_equal(one, other)
-    # The same picture under sixteen indices comes out in nearly as many ways: it is small.
+    # The same picture under sixteen keys comes out in nearly as many ways: it is small.
     assert len({picture.tobytes() for picture in varied["reference"]}) >= 14
 
 
-def test_numbers_of_epoch_and_image_are_not_mixed_up() -> None:
+def test_numbers_of_view_and_image_are_not_mixed_up() -> None:
     images = np.repeat(pictures(1), 2, axis=0)
     one_two, two_one = (
-        Augmenter(Augmentation("light"), SIZE, 0)(images, e, [i, 9]) for e, i in [(1, 2), (2, 1)]
+        Augmenter(Augmentation("light"), SIZE, 0)(images, v, [k, 9]) for v, k in [(1, 2), (2, 1)]
     )
     assert not np.array_equal(one_two[0], two_one[0])
 
 
 def test_numbers_may_be_of_numpy() -> None:
-    indices = np.arange(16, dtype=np.int64)
-    varied = Augmenter(Augmentation("medium"), SIZE, 7)(pictures(), np.int64(3), indices)
+    keys = np.arange(16, dtype=np.int64)
+    varied = Augmenter(Augmentation("medium"), SIZE, 7)(pictures(), np.int64(3), keys)
     assert np.array_equal(
         varied, Augmenter(Augmentation("medium"), SIZE, 7)(pictures(), 3, range(16))
     )
 
 
-def test_as_many_indices_as_images_are_needed() -> None:
+def test_as_many_keys_as_images_are_needed() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        Augmenter(Augmentation("light"), SIZE, 0)(pictures(), 0, range(15))
+        Augmenter(Augmentation("light"), SIZE, 0)(pictures(), 1, range(15))
 
 
 def test_stronger_presets_do_all_that_weaker_ones_do() -> None:
@@ -172,7 +187,7 @@ def mirrored(augmentation: Augmentation) -> NDArray[np.int64]:
     """How many of 400 images came out in each way, `[sideways, upside down]`."""
     rising = np.arange(SIZE, dtype=np.uint8)
     image = (rising[:, None] * 7 + rising[None, :] * 3)[:, :, None].repeat(3, axis=2)
-    varied = Augmenter(augmentation, SIZE, 0)(np.stack([image] * 400), 0, range(400)).astype(int)
+    varied = Augmenter(augmentation, SIZE, 0)(np.stack([image] * 400), 1, range(400)).astype(int)
     sideways = varied[:, :, 0].sum(axis=(1, 2)) > varied[:, :, -1].sum(axis=(1, 2))
     upside_down = varied[:, 0].sum(axis=(1, 2)) > varied[:, -1].sum(axis=(1, 2))
     found = np.zeros((2, 2), np.int64)
@@ -202,7 +217,7 @@ def test_whether_an_image_is_mirrored_does_not_follow_from_how_it_is_cropped() -
     """Seeded alike, all transforms would draw the same numbers: see `Augmenter`."""
     rising = np.arange(SIZE, dtype=np.uint8)[:, None] * 9
     images = np.broadcast_to(rising, (400, SIZE, SIZE, 3)).copy()
-    varied = Augmenter(Augmentation("light"), SIZE, 0)(images, 0, range(400)).astype(float)
+    varied = Augmenter(Augmentation("light"), SIZE, 0)(images, 1, range(400)).astype(float)
     rise = varied[:, SIZE // 2, -2, 0] - varied[:, SIZE // 2, 1, 0]
     assert 0.3 < (rise < 0).mean() < 0.7
     # A correlation of 400 pairs is known to 0.05; with seeds alike it is -0.44.

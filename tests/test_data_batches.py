@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -13,18 +14,21 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.data import batches as module
 from app.data.augmentation import Augmenter
 from app.data.batches import measuring_batches, steps_per_epoch, training_batches
 from app.data.index import Image, Index
+from app.data.kept import KeptImages
+from app.data.looking import hash_of
 from app.data.mixing import Mixing
 from app.data.reading import read_image
+from app.data.views import view_batches
 from app.recipe import Augmentation
 from tests.making import make_image
 
 SIZE = 8
 CLASSES = ("2", "10", "fern leaf")
 Batch = tuple[NDArray[np.uint8], NDArray[np.int64] | NDArray[np.float32]]
+STRONG = Augmentation("strong")
 MIXING = Mixing(Augmentation(mixup=1.0, cutmix=1.0), 3)
 
 
@@ -37,7 +41,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
         name = CLASSES[number % 3]
         path = make_image(root / name / f"é {number}.png", seed=number)
         part = "train" if number < 17 else "validation"
-        images.append(Image(path, (name,), part, f"{number:064x}", 9, 13))
+        images.append(Image(path, (name,), part, hash_of(path), 9, 13))
     return Index(CLASSES, tuple(images), ())
 
 
@@ -50,11 +54,21 @@ def epochs_of(
     preset: str = "none",
     devices: int = 1,
     mixing: Mixing | None = None,
+    views: int = 0,
 ) -> list[list[Batch]]:
     """The batches of each epoch."""
     augmenter = Augmenter(Augmentation(preset), SIZE, seed)
     dataset = training_batches(
-        index, augmenter, SIZE, batch_size, seed, first_epoch, epochs, devices, mixing
+        index,
+        augmenter,
+        SIZE,
+        batch_size,
+        seed,
+        first_epoch,
+        epochs,
+        devices,
+        mixing,
+        views=views,
     )
     steps = steps_per_epoch(len(index.split("train")), batch_size, devices)
     given = [(pixels.numpy(), labels.numpy()) for pixels, labels in dataset]
@@ -83,6 +97,11 @@ def mixed(index: Index) -> list[list[Batch]]:
 def read(images: Iterable[Image]) -> list[bytes]:
     contents = [tf.io.read_file(str(image.path)) for image in images]
     return [read_image(each, SIZE).numpy().tobytes() for each in contents]
+
+
+def pixels_of(images: Sequence[Image]) -> NDArray[np.uint8]:
+    raw = b"".join(read(images))
+    return np.frombuffer(raw, np.uint8).reshape(-1, SIZE, SIZE, 3)
 
 
 def order(epoch: list[Batch]) -> list[bytes]:
@@ -142,22 +161,52 @@ def test_repeated_or_later_start_sees_what_the_first_saw(
 
 
 def test_dataset_gives_the_same_batches_each_time_it_is_gone_through(index: Index) -> None:
-    augmenter = Augmenter(Augmentation("strong"), SIZE, 3)
+    augmenter = Augmenter(STRONG, SIZE, 3)
     dataset = training_batches(index, augmenter, SIZE, 5, 3, first_epoch=0, epochs=2)
     for (pixels, labels), (again, labels_again) in zip(dataset, dataset, strict=True):
         assert np.array_equal(pixels, again)
         assert np.array_equal(labels, labels_again)
 
 
-def test_image_is_varied_by_its_epoch_and_place_in_the_split(
+def test_image_is_varied_by_view_and_contents(
     index: Index, plain: list[list[Batch]], strong: list[list[Batch]]
 ) -> None:
-    augmenter = Augmenter(Augmentation("strong"), SIZE, 3)
-    places = {pixels: place for place, pixels in enumerate(read(index.split("train")))}
+    """Without a number of views, each epoch has one of its own, none of them as it is."""
+    augmenter = Augmenter(STRONG, SIZE, 3)
+    keys = {p: i.key for p, i in zip(read(index.images), index.images, strict=True)}
     for epoch in range(3):
         for (pixels, _), (found, _) in zip(plain[epoch], strong[epoch], strict=True):
-            indices = [places[picture.tobytes()] for picture in pixels]
-            assert np.array_equal(found, augmenter(pixels, epoch, indices))
+            of_batch = [keys[picture.tobytes()] for picture in pixels]
+            assert np.array_equal(found, augmenter(pixels, epoch + 1, of_batch))
+
+
+def test_epochs_walk_through_the_views_and_the_first_is_as_it_is(
+    index: Index, plain: list[list[Batch]], strong: list[list[Batch]]
+) -> None:
+    walked = epochs_of(index, epochs=4, preset="strong", views=2)
+    as_they_are, varied = set(order(plain[0])), set(order(strong[0]))
+    assert [set(order(epoch)) for epoch in walked] == [as_they_are, varied] * 2
+    assert len({tuple(order(epoch)) for epoch in walked}) == 4  # each in an order of its own
+
+
+@pytest.mark.parametrize("batch_size", [4, 100])
+def test_view_of_images_is_what_an_epoch_shows_of_them(
+    index: Index, strong: list[list[Batch]], batch_size: int
+) -> None:
+    images = index.split("train")[3:]
+    batches = list(view_batches(images, 2, Augmenter(STRONG, SIZE, 3), SIZE, batch_size))
+    assert [len(each) for each in batches] == ([4, 4, 4, 2] if batch_size == 4 else [14])
+    found = [picture.tobytes() for each in batches for picture in each.numpy()]
+    assert set(found) < set(order(strong[1]))
+    expected = Augmenter(STRONG, SIZE, 3)(pixels_of(images), 2, [image.key for image in images])
+    assert found == [picture.tobytes() for picture in expected]
+
+
+def test_view_without_augmenter_is_the_images_as_they_are(index: Index) -> None:
+    images = [index.images[place] for place in (20, 3, 3)]
+    (batch,) = view_batches(images, 5, None, SIZE, 8)
+    assert np.array_equal(batch, pixels_of(images))
+    assert list(view_batches([], 0, None, SIZE, 8)) == []
 
 
 def test_classes_are_mixed_by_the_order(index: Index) -> None:
@@ -183,7 +232,7 @@ def test_start_within_an_epoch_sees_what_the_first_saw(
     index: Index, mixed: list[list[Batch]], first_step: int
 ) -> None:
     """Four steps an epoch: the second start leaves out the first epoch whole."""
-    augmenter = Augmenter(Augmentation("strong"), SIZE, 3)
+    augmenter = Augmenter(STRONG, SIZE, 3)
     rest = training_batches(
         index, augmenter, SIZE, 5, 3, 0, 2, mixing=MIXING, first_step=first_step
     )
@@ -249,34 +298,58 @@ def test_steps_of_an_epoch(count: int, batch_size: int, devices: int, steps: int
     assert steps_per_epoch(count, batch_size, devices) == steps
 
 
-@pytest.mark.parametrize(("batch_size", "cache"), [(2, False), (32, True)])
+@pytest.mark.parametrize("fitting", [None, 0, 2, 100])
+@pytest.mark.parametrize("batch_size", [2, 32])
 def test_measuring_gives_images_as_they_are_in_the_order_given(
-    index: Index, monkeypatch: pytest.MonkeyPatch, batch_size: int, cache: bool
+    index: Index, batch_size: int, fitting: int | None
 ) -> None:
-    monkeypatch.setattr(module, "CACHE_BYTES", 1 << 30 if cache else 0)
     images = [index.images[place] for place in (20, 3, 3, 17, 0)]
-    dataset = measuring_batches(index, images, SIZE, batch_size)
+    kept = None if fitting is None else KeptImages(images, SIZE, fitting * SIZE * SIZE * 3)
     for _ in range(2):
+        dataset = measuring_batches(index, images, SIZE, batch_size, kept=kept)
         given = [(pixels.numpy(), labels.numpy()) for pixels, labels in dataset]
         assert order(given) == read(images)
         assert [int(i) for _, labels in given for i in labels] == [2, 0, 0, 2, 0]
         assert max(len(labels) for _, labels in given) <= batch_size
 
 
-def test_measured_images_are_kept_only_while_they_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fitting", [0, 6, 100])
+def test_kept_images_change_no_pixel_whatever_part_of_them_was_read(
+    index: Index, mixed: list[list[Batch]], fitting: int
 ) -> None:
-    path = make_image(tmp_path / "2" / "a.png", seed=1)
-    image = Image(path, ("2",), "test", "0" * 64, 9, 13)
-    alone = Index(CLASSES, (image,), ())
-    kept = measuring_batches(alone, [image], SIZE, 4)
-    monkeypatch.setattr(module, "CACHE_BYTES", SIZE * SIZE * 3 - 1)
-    read_anew = measuring_batches(alone, [image], SIZE, 4)
-    before = [next(iter(each))[0].numpy() for each in (kept, read_anew)]
-    list(kept)
-    make_image(path, seed=2)
-    assert np.array_equal(next(iter(kept))[0], before[0])
-    assert not np.array_equal(next(iter(read_anew))[0], before[1])
+    """The first epoch is gone through in part, then from its middle, then from its beginning."""
+    kept = KeptImages(index.images, SIZE, fitting * SIZE * SIZE * 3)
+    augmenter = Augmenter(STRONG, SIZE, 3)
+    expected = [batch for epoch in mixed for batch in epoch]
+    for first, taken in ((0, 1), (2, 1), (0, 8)):
+        batches = training_batches(
+            index, augmenter, SIZE, 5, 3, 0, 2, mixing=MIXING, first_step=first, kept=kept
+        )
+        found = [(pixels.numpy(), labels.numpy()) for pixels, labels in batches.take(taken)]
+        assert equal([found], [expected[first : first + taken]])
+
+
+def test_kept_images_are_read_once_whoever_asks_for_them(index: Index, tmp_path: Path) -> None:
+    images = []
+    for image in index.images:  # copies, which can then be taken away
+        path = tmp_path / image.class_name / image.path.name
+        path.parent.mkdir(exist_ok=True)
+        images.append(replace(image, path=Path(shutil.copy(image.path, path))))
+    moved = Index(CLASSES, tuple(images), ())
+    kept = KeptImages(moved.images, SIZE)
+    augmenter = Augmenter(STRONG, SIZE, 3)
+    training = [training_batches(moved, augmenter, SIZE, 5, 3, e, 1, kept=kept) for e in (0, 1)]
+    measuring = measuring_batches(moved, moved.split("validation"), SIZE, 5, kept=kept)
+    assert len(list(training[0])) == 4
+    list(measuring)
+    shutil.rmtree(tmp_path)
+    again = [(pixels.numpy(), labels.numpy()) for pixels, labels in training[1]]
+    assert equal([again], epochs_of(index, first_epoch=1, preset="strong"))
+    assert order([(p.numpy(), y.numpy()) for p, y in measuring]) == read(index.images[17:])
+    (view,) = view_batches(moved.images, 0, None, SIZE, 100, kept)
+    assert np.array_equal(view, pixels_of(index.images))
+    with pytest.raises(tf.errors.NotFoundError):
+        list(measuring_batches(moved, moved.images, SIZE, 5))
 
 
 def test_nothing_to_measure_gives_no_batches(index: Index) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as Picture
 
@@ -24,6 +25,7 @@ from app.data.index import (
     summary,
     write_index,
 )
+from app.data.looking import hash_of
 from app.data.sources import File, Listing, list_folder
 from app.data.splits import SPLITS
 from app.errors import DataError
@@ -63,6 +65,17 @@ def test_image_is_described_as_it_is_stored(tmp_path: Path) -> None:
     assert (image.height, image.width) == (5, 21)
     assert image.class_name == "cat"
     assert image.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_key_of_an_image_follows_from_its_bytes_and_fits_into_int64(tmp_path: Path) -> None:
+    keys = set()
+    for seed in range(20):
+        paths = [make_image(tmp_path / name / f"{seed}.png", seed=seed) for name in "ab"]
+        shown = [Image(path, ("a",), "train", hash_of(path), 9, 13) for path in paths]
+        first = hashlib.sha256(paths[0].read_bytes()).digest()[:8]
+        assert shown[0].key == shown[1].key == int.from_bytes(first) % 2**63
+        keys.add(np.int64(shown[0].key))
+    assert len(keys) == 20
 
 
 def test_images_keep_the_order_of_the_source(tmp_path: Path) -> None:

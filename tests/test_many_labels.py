@@ -189,7 +189,7 @@ def test_labels_of_a_batch_are_a_column_each(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8)).save(path)
     labels = [("a", "c"), (), ("b",)]
-    images = tuple(ImageFile(path, names, "test", "", 8, 8) for names in labels)
+    images = tuple(ImageFile(path, names, "test", "0" * 64, 8, 8) for names in labels)
     index = Index(("a", "b", "c"), images, (), many_labels=True)
     ((_, found),) = measuring_batches(index, images, 8, 4)
     assert found.dtype == tf.float32

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
+from app.backbones.blocks import around_backbone
 from app.models import unfreeze
 from app.recipe import Head
 from app.training.parts import (
-    cut,
     double_precision,
     in_float64,
     plain_copy,
@@ -25,7 +25,7 @@ HEAD = Head(units=(8,), dropout=0.5, l2=0.1)
 
 def test_a_classifier_is_cut_before_and_after_its_backbone() -> None:
     model = small_net(HEAD)
-    entering, base, features = cut(model)
+    entering, base, features = around_backbone(model)
     pixels = pictures(3)[0]
     scaled = keras.Model(model.input, entering)(pixels)
     np.testing.assert_allclose(scaled, pixels / 127.5 - 1, atol=1e-6)
@@ -56,7 +56,7 @@ def test_a_plain_copy_has_no_noise_and_no_penalty() -> None:
 
 def test_layers_are_drawn_anew_from_a_seed_whatever_they_were() -> None:
     model = small_net(Head(units=(8,), output_bias="priors"), class_counts=(1, 2, 3))
-    head = keras.Model(cut(model)[2], model.output)
+    head = keras.Model(around_backbone(model)[2], model.output)
     kernels = [
         np.asarray(renewed(head, seed).get_layer("logits").kernel).tolist() for seed in (1, 1, 2)
     ]
@@ -67,7 +67,7 @@ def test_layers_are_drawn_anew_from_a_seed_whatever_they_were() -> None:
 
 def test_layers_in_float64_compute_more_precisely_but_the_same() -> None:
     model = small_net(HEAD)
-    head = keras.Model(cut(model)[2], model.output)
+    head = keras.Model(around_backbone(model)[2], model.output)
     values = np.random.default_rng(0).normal(size=(4, 6))
     with double_precision():
         found = in_float64(head)(values)

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 
+from app.backbones.blocks import around_backbone
 from app.recipe import Head, Stage
 from app.training.losses import Task, build_loss, build_metrics
-from app.training.parts import cut, renewed
+from app.training.parts import renewed
 from app.training.random_labels import DRAWS, STUDENT, _accuracy, check_random_labels
 from tests.small_nets import small_net
 
@@ -20,7 +21,7 @@ LOSS = build_loss(Stage(), TASK)
 
 def head(**options: Any) -> keras.Model:
     model = small_net(Head(dropout=0.5), classes=2, **options)
-    return keras.Model(cut(model)[2], model.output)
+    return keras.Model(around_backbone(model)[2], model.output)
 
 
 def well_apart(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

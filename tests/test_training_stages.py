@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from app.models import build_model
 from app.recipe import Head, Stage
 from app.training.callbacks import History, KeepBest
 from app.training.checkpoints import Checkpoints
+from app.training.learner import Learner
 from app.training.losses import Task
 from app.training.stages import Trainer
 
@@ -38,23 +40,28 @@ def batches(first: int, epochs: int, skipped: int, class_count: int = 3) -> tf.d
     return data.batch(8).repeat(epochs).skip(skipped)
 
 
+def validation(class_count: int = 3) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(pictures(1, 16, class_count)).batch(8)
+
+
 def trainer(folder: Path, class_count: int = 3, dropout: float = 0.1) -> Trainer:
     keras.utils.set_random_seed(3)
     base, _ = build_backbone(COMPACT, 32, "none")
     model = build_model(COMPACT, base, Head(dropout=dropout), class_count, seed=0)
-    validation = tf.data.Dataset.from_tensor_slices(pictures(1, 16, class_count)).batch(8)
     checkpoints = Checkpoints(folder)
+    learner = Learner(
+        model, lambda *asked: batches(*asked, class_count=class_count), validation(class_count)
+    )
     return Trainer(
         model=model,
         backbone=COMPACT,
         task=Task((24 // class_count,) * class_count, 24),
         steps=STEPS,
-        training=lambda *asked: batches(*asked, class_count=class_count),
-        validation=validation,
+        learner=lambda name, stage: nullcontext(learner),
         jit_compile=False,
         checkpoints=checkpoints,
         history=History(folder / "history.csv"),
-        best=KeepBest(),
+        best=KeepBest(model),
     )
 
 
@@ -110,9 +117,7 @@ def test_a_stage_ends_with_the_weights_of_its_best_epoch(tmp_path: Path) -> None
     each.train({"warm_up": Stage(epochs=4, learning_rate=0.3, patience=6)})
     losses = [float(row["validation_loss"]) for row in rows(tmp_path)]
     assert losses.index(min(losses)) + 1 == each.best.best_epoch < 4
-    assert each.model.evaluate(each.validation, verbose=0)[2] == pytest.approx(
-        min(losses), rel=1e-4
-    )
+    assert each.model.evaluate(validation(), verbose=0)[2] == pytest.approx(min(losses), rel=1e-4)
 
 
 def test_a_stage_that_brings_nothing_leaves_the_weights_of_the_one_before(
@@ -254,7 +259,7 @@ def test_averaged_weights_are_what_is_measured_kept_and_left(tmp_path: Path) -> 
     stage = Stage(epochs=3, learning_rate=0.05, weight_average="swa", swa_start=2.0)
     each.train({"warm_up": stage})
     losses = [float(row["validation_loss"]) for row in rows(tmp_path)]
-    logits = np.concatenate([each.model(pixels) for pixels, _ in each.validation]).astype("float64")
+    logits = np.concatenate([each.model(pixels) for pixels, _ in validation()]).astype("float64")
     labels = pictures(1, 16)[1]
     logarithms = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     assert min(losses) == pytest.approx(-logarithms[np.arange(16), labels].mean(), rel=1e-4)

@@ -30,7 +30,7 @@ def fit(folder: Path, epochs: int = 2) -> tuple[keras.Model, Watch]:
     unfreeze(model, COMPACT, "top:1")
     compile_for(model, COMPACT, Stage(learning_rate=0.01), Task((5, 5, 6), 16), 2)
     history = History(folder / "history.csv")
-    watch = Watch(folder / "tensorboard", history, pixels[:4])
+    watch = Watch(model, folder / "tensorboard", history, pixels[:4])
     model.fit(
         pixels,
         labels,

@@ -38,6 +38,27 @@ def base_of(model: keras.Model) -> keras.Model:
     return next((layer for layer in model.layers if layer.name == "backbone"), model)
 
 
+def around_backbone(model: keras.Model) -> tuple[keras.KerasTensor, keras.Model, keras.KerasTensor]:
+    """Finds what enters the backbone of a classifier, and what leaves it.
+
+    Layers inside a backbone cannot be reached from the pixels in one piece: the backbone is
+    called there as a single layer.
+
+    Args:
+        model: From `build_model`.
+
+    Returns:
+        What enters the backbone, the backbone, and the features that it gives.
+
+    Raises:
+        ValueError: If no layer is named `backbone`.
+    """
+    operations = model.operations
+    place = [operation.name for operation in operations].index("backbone")
+    features = boundary(model, operations[place + 1 :])[0]
+    return operations[place - 1].output, operations[place], features
+
+
 def boundary(model: keras.Model, layers: Iterable[keras.Layer]) -> list[keras.KerasTensor]:
     """Lists the tensors by which the rest of a network feeds some of its layers.
 

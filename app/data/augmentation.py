@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from math import atan, degrees, log, sqrt
 from typing import Any
 
@@ -121,7 +122,10 @@ def _sharpness(by: float) -> list[Any]:
 
 
 class Augmenter:
-    """Varies images so that run seed, epoch and image index alone decide how.
+    """Varies images so that run seed, view and the image's contents alone decide how.
+
+    A view is a number: the same view of the same file is the same picture, in whatever split,
+    run or subset it occurs.
 
     Every thread has an albumentations pipeline of its own, given a new generator for each
     image: a shared one would hand out its random numbers in the order of the threads.
@@ -131,25 +135,39 @@ class Augmenter:
         self._augmentation, self._size, self._seed = augmentation, size, seed
         self._of_thread = threading.local()
 
+    @property
+    def leaves_as_they_are(self) -> bool:
+        """Whether all views of an image are the same."""
+        return self._augmentation.preset == "none"
+
+    @property
+    def key(self) -> str:
+        """Everything that decides a view but its number and the image."""
+        made = replace(self._augmentation, mixup=0.0, cutmix=0.0)  # which mix batches, not images
+        return f"{made}, {self._size} pixels, seed {self._seed}"
+
     def __call__(
-        self, images: NDArray[np.uint8], epoch: int, indices: Sequence[int] | NDArray[np.int64]
+        self,
+        images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
+        view: int,
+        keys: Sequence[int] | NDArray[np.int64],
     ) -> NDArray[np.uint8]:
         """Varies a batch.
 
         Args:
-            images: uint8 `[batch, size, size, 3]`, RGB; stays as it is.
-            epoch: Counted from the start of the run.
-            indices: Of each image in its split, `[batch]`.
+            images: uint8 `[batch, size, size, 3]`, RGB, in one array or several; stay as they are.
+            view: 0 is the image as it is; each number from 1 on varies it in another way.
+            keys: What each image is known by, see `Image.key`; `[batch]`.
 
         Returns:
             uint8 `[batch, size, size, 3]`.
         """
-        if self._augmentation.preset == "none":
-            return images
+        if self._augmentation.preset == "none" or view == 0:
+            return np.asarray(images)
         pipeline = self._pipeline()
-        varied = np.empty_like(images)
-        for position, index in zip(range(len(images)), indices, strict=True):
-            seed = self._image_seed(int(epoch), int(index))
+        varied = np.empty((len(images), self._size, self._size, 3), np.uint8)
+        for position, key in zip(range(len(images)), keys, strict=True):
+            seed = self._image_seed(int(view), int(key))
             # Not set_random_seed: it seeds every transform alike, so that all of them draw the
             # same numbers, and just those images that are cropped closely are mirrored.
             pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
@@ -161,5 +179,5 @@ class Augmenter:
             self._of_thread.pipeline = A.Compose(transforms(self._augmentation, self._size))
         return self._of_thread.pipeline
 
-    def _image_seed(self, epoch: int, index: int) -> int:
-        return int(np.random.SeedSequence([self._seed, epoch, index]).generate_state(1)[0])
+    def _image_seed(self, view: int, key: int) -> int:
+        return int(np.random.SeedSequence([self._seed, view, key]).generate_state(1)[0])

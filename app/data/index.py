@@ -24,6 +24,7 @@ from app.files import write_whole
 
 # More than this share of unreadable files means that something larger is wrong.
 MOST_UNREADABLE = 0.10
+_KEY_BITS = (1 << 63) - 1  # as many as an int64 holds
 _COLUMNS = ("path", "class_name", "split", "sha256", "height", "width")
 _log = logging.getLogger("graft")
 
@@ -52,6 +53,11 @@ class Image:
     def class_name(self) -> str:
         """The one class, or all labels with `;` between them, as it is written down."""
         return SEPARATOR.join(self.class_names)
+
+    @property
+    def key(self) -> int:
+        """What its contents are known by, wherever the file lies: 63 bits of their hash."""
+        return int(self.sha256[:16], 16) & _KEY_BITS
 
 
 @dataclass(frozen=True)

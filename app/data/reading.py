@@ -121,8 +121,25 @@ def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
     Returns:
         uint8 `[size, size, 3]`, or a batch of them.
     """
-    resized = tf.image.resize(image, [size, size], method="bilinear", antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    images = image if image.shape.rank == 4 else image[None]
+    # The kernel takes rows three times as quickly as columns, so that columns are made rows too.
+    # It does the same sums in the same order that way: the pixels are the same, bit by bit.
+    rows = _resize_rows(images, size)
+    # As whole numbers: floats go to oneDNN, which wakes every thread for each small image.
+    turned = tf.transpose(tf.bitcast(rows, tf.uint32), [0, 2, 1, 3])
+    levels = tf.round(_resize_rows(tf.bitcast(turned, tf.float32), size))
+    # Weighted means of bytes are bytes again, once they are rounded.
+    resized = tf.transpose(tf.cast(levels, tf.uint8), [0, 2, 1, 3])
+    resized.set_shape([None, size, size, 3])
+    return resized if image.shape.rank == 4 else resized[0]
+
+
+def _resize_rows(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes along the height alone; float32 `[count, size, width, 3]`."""
+    count, height, width = tf.unstack(tf.shape(images)[:3])
+    lines = tf.reshape(images, [count, height, 1, width * 3])
+    resized = tf.image.resize(lines, [size, 1], method="bilinear", antialias=True)
+    return tf.reshape(resized, [count, size, width, 3])
 
 
 def _decode_jpeg(contents: tf.Tensor) -> tf.Tensor:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -131,10 +132,11 @@ def set_up_threads() -> None:
     """Leaves each operation to one thread, as long as there are no more cores than batches.
 
     Batches beside one another keep all cores at work. Operations divided among them cost more
-    CPU time in all. To be called before TensorFlow is at work.
+    CPU time in all. In a program in which TensorFlow is at work already nothing changes.
     """
     cores = len(os.sched_getaffinity(0))
-    tf.config.threading.set_intra_op_parallelism_threads(cores // at_once())
+    with suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(cores // at_once())
 
 
 def write_predictions(

@@ -23,6 +23,7 @@ from app.backbones import build, compact
 from app.data import augmentation, frames, headers, orientation, reading
 from app.data.augmentation import Augmenter
 from app.data.index import Image
+from app.data.kept import KeptImages
 from app.data.views import view_batches
 from app.features.cache import Collection, open_collection
 from app.features.cutting import Cut, fingerprint
@@ -43,12 +44,14 @@ class Frozen:
         backbone: Name of the backbone that they belong to.
         image_size: Side of the images in pixels.
         augmenter: Makes every view but the first, which is the image as it is.
+        kept: Where images are found that were read before.
     """
 
     cut: Cut
     backbone: str
     image_size: int
     augmenter: Augmenter
+    kept: KeptImages | None = None
 
     def collections(self, views: int, within: ExitStack) -> list[Collection]:
         """Opens where the rows of each view are kept.
@@ -69,23 +72,26 @@ class Frozen:
         ]
         return [opened[min(view, 1)] for view in range(views)]
 
-    def fill(self, collection: Collection, images: Sequence[Image], view: int, what: str) -> Rows:
-        """Returns the rows of one view of images, once those that are missing are computed.
+    def fill(self, collection: Collection, images: Sequence[Image], view: int, what: str) -> None:
+        """Computes those rows of one view of images that are missing.
 
         Args:
             collection: Of that view.
-            images: In the order of the rows.
+            images: Any.
             view: Its number.
             what: Is shown beside the progress.
 
         Raises:
             CacheError: If they cannot be kept; `FloatRangeError` if float16 cannot hold them.
         """
-        ids = row_ids([image.key for image in images], view)
+        ids = _ids(images, view)
         missing = collection.missing(ids)
         if len(missing):
             self._compute(collection, [images[i] for i in missing], ids[missing], view, what)
-        return collection.rows(ids)
+
+    def rows(self, collection: Collection, images: Sequence[Image], view: int) -> Rows:
+        """Returns the rows of one view of images, in their order; none may be missing."""
+        return collection.rows(_ids(images, view))
 
     def _compute(
         self,
@@ -95,7 +101,7 @@ class Frozen:
         view: int,
         what: str,
     ) -> None:
-        batches = view_batches(images, view, self.augmenter, self.image_size, BATCH)
+        batches = view_batches(images, view, self.augmenter, self.image_size, BATCH, self.kept)
         done = 0
         bar = tqdm(total=len(images), desc=what, unit=" images", disable=None, leave=False)
         with collection.adding() as add, bar:
@@ -138,6 +144,10 @@ def forward_of(below: keras.Model) -> Callable[[tf.Tensor], NDArray[Any]]:
     traced = tf.function(compute, autograph=False)
     folded = fold(traced.get_concrete_function(tf.TensorSpec(shape, tf.uint8)))
     return lambda pixels: _rows([tensor.numpy() for tensor in folded(pixels)])
+
+
+def _ids(images: Sequence[Image], view: int) -> NDArray[np.int64]:
+    return row_ids([image.key for image in images], view)
 
 
 def _rows(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -78,6 +78,12 @@ def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def bring_back(model: keras.Model) -> None:
+    """Has variables hold what they are by now: under JAX they do at the end of an epoch only."""
+    if keras.config.backend() == "jax":
+        model.jax_state_sync()
+
+
 class Progress(keras.callbacks.Callback):
     """Shows stage, epoch, losses and the time left, on standard error.
 
@@ -88,6 +94,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self._stage, self._epochs, self._steps = stage, epochs, steps
         self._bar: Any = None
+        self._seen = 0
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Opens the bar, which counts the batches of the whole stage."""
@@ -99,9 +106,14 @@ class Progress(keras.callbacks.Callback):
             leave=False,
         )
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Counts the batches of the epoch."""
+        self._seen = 0
+
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Moves the bar."""
-        self._bar.update()
+        """Moves the bar, by several batches if they were run at once."""
+        self._bar.update(batch + 1 - self._seen)
+        self._seen = batch + 1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Says what the epoch came to."""
@@ -170,8 +182,14 @@ class KeepBest(Resumable):
 
     fields = ("best_loss", "best_stage", "best_epoch")
 
-    def __init__(self) -> None:
+    def __init__(self, whole: keras.Model) -> None:
+        """Prepares for a run.
+
+        Args:
+            whole: Whose weights are kept, whatever part of it is fitted.
+        """
         super().__init__()
+        self._whole = whole
         self.stage = ""
         self.best_loss = math.inf
         self.best_stage = ""
@@ -184,12 +202,18 @@ class KeepBest(Resumable):
         # A loss that is no number is never the best, nor is a stage that is being broken off.
         if not loss < self.best_loss or self.model.stop_training:
             return
-        self.arrays = [np.array(weight) for weight in self.model.weights]
+        fitted = {id(weight) for weight in self.model.weights}
+        weights = self._whole.weights
+        # What is not fitted has not changed since the best weights were last put in place.
+        self.arrays = [
+            np.array(weight) if not self.arrays or id(weight) in fitted else self.arrays[number]
+            for number, weight in enumerate(weights)
+        ]
         self.best_loss, self.best_stage, self.best_epoch = loss, self.stage, epoch + 1
 
-    def restore(self, model: keras.Model) -> None:
-        """Gives the best weights to a model."""
-        for weight, value in zip(model.weights, self.arrays, strict=True):
+    def restore(self) -> None:
+        """Gives the model its best weights."""
+        for weight, value in zip(self._whole.weights, self.arrays, strict=True):
             weight.assign(value)
 
 
@@ -220,10 +244,13 @@ class Plateau(Resumable, keras.callbacks.ReduceLROnPlateau):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Raises the rate in a straight line until the warm-up is over."""
+        if not self._warmup:
+            return
+        bring_back(self.model)
         # Batches, as schedules count them, also where several make an update; counted by the
         # optimizer, so that a run that starts again goes on where it was.
         step = int(inner(self.model.optimizer)._iterations)
-        if step <= self._warmup and self._warmup:
+        if step <= self._warmup:
             self.model.optimizer.learning_rate = self._peak * step / self._warmup
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.backbones.backbone import Backbone
+from app.backbones.blocks import around_backbone
 from app.backbones.build import DEVIATION, MEAN, MEAN_BGR
 from app.recipe import Stage
 from app.training.losses import Task
-from app.training.parts import cut, plain_copy, same_randomness
+from app.training.parts import plain_copy, same_randomness
 from app.training.signals import called
 
 # Half floats round a pixel to 1/256 of it, which is 0.4 % of the range.
@@ -65,7 +66,7 @@ def check_inputs(model: keras.Model, backbone: Backbone, pixels: NDArray[np.uint
     Returns:
         The number is the standard deviation of the flattest channel, as a share of the range.
     """
-    entering = called(keras.Model(model.input, cut(model)[0]), pixels, training=False)
+    entering = called(keras.Model(model.input, around_backbone(model)[0]), pixels, training=False)
     found = np.asarray(entering, "float64")
     low, high = _promised(backbone)
     ordered = pixels[..., ::-1] if backbone.scaling == "bgr_minus_mean" else pixels

@@ -7,7 +7,7 @@ import math
 import keras
 import numpy as np
 
-from app.training.callbacks import Resumable, inner
+from app.training.callbacks import Resumable, bring_back, inner
 
 # A loss that stays this many times above where the stage began does not come back by itself.
 FACTOR = 10.0
@@ -33,19 +33,22 @@ class StopWhenDiverging(Resumable):
         self._first: list[float] = []
         self._recent: list[float] = []
         self._mean, self._count = 0.0, 0
+        self._batch = -1
         self.within_epoch = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keras's running mean begins anew with each epoch, unless one is gone on with."""
         if not self.within_epoch:
             self._mean, self._count = 0.0, 0
+        self._batch = -1
         self.within_epoch = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Looks at the loss of the batch, which follows from the running mean."""
+        """Looks at the loss of the batches since the last look, by what the running mean became."""
         mean = float((logs or {}).get("loss", 0.0))
-        loss = mean * (self._count + 1) - self._mean * self._count
-        self._mean, self._count = mean, self._count + 1
+        steps, self._batch = batch - self._batch, batch
+        loss = (mean * (self._count + steps) - self._mean * self._count) / steps
+        self._mean, self._count = mean, self._count + steps
         if not math.isfinite(mean):
             self._stop(f"its loss became no number; {_culprit(self.model)}")
             return
@@ -64,6 +67,7 @@ class StopWhenDiverging(Resumable):
 
 def _culprit(model: keras.Model) -> str:
     """Says where gradients broke first, from what the optimizer noted in each step."""
+    bring_back(model)
     optimizer = inner(model.optimizer)
     paths = [variable.path for variable in model.trainable_variables]
     norms, broken = np.array(optimizer.gradient_norms), np.array(optimizer.first_bad) > 0

@@ -49,7 +49,12 @@ class Found:
 
 
 def find_stage_rate(
-    model: keras.Model, backbone: Backbone, stage: Stage, task: Task, batches: tf.data.Dataset
+    model: keras.Model,
+    backbone: Backbone,
+    stage: Stage,
+    task: Task,
+    batches: tf.data.Dataset,
+    above: keras.Model | None = None,
 ) -> Found:
     """Finds the learning rate for a stage, with its own optimizer and loss.
 
@@ -59,6 +64,7 @@ def find_stage_rate(
         stage: The course of its learning rate and weight averaging play no part.
         task: What is to be learned.
         batches: Training batches of the stage.
+        above: Is trained in its place, if given: a part of it that holds all that trains.
 
     Raises:
         RunError: If no learning rate lowers the loss.
@@ -67,7 +73,8 @@ def find_stage_rate(
         stage, learning_rate=LOWEST, schedule="constant", warmup_epochs=0.0, weight_average="none"
     )
     optimizer = build_optimizer(steady, 1, rate_factors(model, backbone, stage.layer_decay))
-    return find_rate(model, optimizer, build_loss(stage, task), batches)
+    trained = model if above is None else above
+    return find_rate(trained, optimizer, build_loss(stage, task), batches)
 
 
 def find_rate(

@@ -13,9 +13,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.backbones.backbone import Backbone
-from app.backbones.blocks import blocks, boundary
+from app.backbones.blocks import around_backbone, blocks, boundary
 from app.training.diagnosis import Finding
-from app.training.parts import cut, double_precision, in_float64, same_randomness
+from app.training.parts import double_precision, in_float64, same_randomness
 from app.training.signals import called
 
 # Rounding, curvature and kinks left at most 5e-7 where gradients are right, on one network of
@@ -152,7 +152,7 @@ def _parts(
     model: keras.Model, backbone: Backbone, pixels: Any
 ) -> tuple[list[keras.Model], list[NDArray[np.float64]]]:
     """Cuts out the last block and the head, and computes what enters them."""
-    entering, base, features = cut(model)
+    entering, base, features = around_backbone(model)
     edge = boundary(base, _last_layers(model, backbone))
     scaled = called(keras.Model(model.input, entering), pixels, training=False)
     values = keras.tree.flatten(called(keras.Model(base.input, edge), scaled, training=False))

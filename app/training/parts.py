@@ -10,29 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.backbones.blocks import boundary
-
-
-def cut(model: keras.Model) -> tuple[keras.KerasTensor, keras.Model, keras.KerasTensor]:
-    """Finds where a classifier can be cut: before and after its backbone.
-
-    Layers inside a backbone cannot be reached from the pixels in one piece: the backbone is
-    called there as a single layer.
-
-    Args:
-        model: From `build_model`.
-
-    Returns:
-        What enters the backbone, the backbone, and the features that it gives.
-
-    Raises:
-        ValueError: If no layer is named `backbone`.
-    """
-    operations = model.operations
-    place = [operation.name for operation in operations].index("backbone")
-    features = boundary(model, operations[place + 1 :])[0]
-    return operations[place - 1].output, operations[place], features
-
 
 def plain_copy(model: keras.Model) -> keras.Model:
     """Copies a model with its weights, without dropout and penalties.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,11 +11,13 @@ import keras
 import numpy as np
 
 from app.errors import RunError
-from app.training.callbacks import Resumable
+from app.training.callbacks import Resumable, bring_back
 from app.training.checkpoints import Checkpoint, Checkpoints
 from app.training.diverging import StopWhenDiverging
 
 _KINDS = ("model", "optimizer")
+# Of the time that training takes, at most this share goes to writing checkpoints within a stage.
+BUDGET = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,15 @@ class Moment:
 class Checkpointer(keras.callbacks.Callback):
     """Writes a checkpoint at the end of each epoch, and within it if asked to.
 
+    Of epochs that are quicker than writing, such as those of a small head on features, only
+    as many are followed by one as a tenth of the time allows; the last one always is.
+
     It comes last among the callbacks, so that what it writes is what they left.
     """
 
     def __init__(
         self,
+        whole: keras.Model,
         checkpoints: Checkpoints,
         at: Moment,
         first_epoch: int,
@@ -60,6 +67,7 @@ class Checkpointer(keras.callbacks.Callback):
         """Prepares for a stage.
 
         Args:
+            whole: Whose variables are kept, whatever part of it is fitted.
             checkpoints: Where they are written.
             at: Where the stage begins, or goes on.
             first_epoch: Of the stage, counted from the start of the run.
@@ -69,16 +77,25 @@ class Checkpointer(keras.callbacks.Callback):
             counters: Callbacks whose counters and arrays are kept.
         """
         super().__init__()
-        self._checkpoints, self._at = checkpoints, at
+        self._whole, self._checkpoints, self._at = whole, checkpoints, at
         self._first, self._epochs, self._steps, self._every = first_epoch, epochs, steps, every
         self._counters = counters
         self._begun = at.step
         self._metrics: list[Any] = []
+        self._due = 0.0
 
     def take_up(self, model: keras.Model, saved: Checkpoint) -> None:
-        """Sets everything to where it was when a checkpoint of this stage was written."""
+        """Sets everything to where it was when a checkpoint of this stage was written.
+
+        Args:
+            model: What is fitted, compiled for the stage.
+            saved: The checkpoint.
+
+        Raises:
+            RunError: If it is of another model.
+        """
         model.optimizer.build(model.trainable_variables)
-        variables = dict(_variables(model))
+        variables = dict(_variables(self._whole, model))
         if set(variables) != {name for name in saved.arrays if name.split("/")[0] in _KINDS}:
             raise RunError(
                 "the checkpoint is of other variables than the model has now:"
@@ -111,17 +128,22 @@ class Checkpointer(keras.callbacks.Callback):
         """Writes one."""
         self._begun = 0
         over = self.model.stop_training or epoch + 1 == self._epochs
-        self._write(replace(self._at, epoch=epoch + 1, step=0, over=over))
+        if over or time.monotonic() >= self._due:
+            self._write(replace(self._at, epoch=epoch + 1, step=0, over=over))
 
     def _write(self, at: Moment) -> None:
         if any(isinstance(c, StopWhenDiverging) and c.found for c in self._counters):
             return  # what diverged is nothing to go on from
+        began = time.monotonic()
+        bring_back(self.model)
         counters = {type(each).__name__: each.state() for each in self._counters}
         state = {
             "moment": asdict(at),
             "callbacks": counters,
         }
-        arrays = {name: np.array(variable) for name, variable in _variables(self.model)}
+        arrays = {
+            name: np.array(variable) for name, variable in _variables(self._whole, self.model)
+        }
         for each in self._counters:
             name = type(each).__name__
             arrays |= {f"{name}/{i:05d}": array for i, array in enumerate(each.arrays)}
@@ -130,13 +152,15 @@ class Checkpointer(keras.callbacks.Callback):
             arrays |= {f"metric/{i:05d}": np.array(v) for i, v in enumerate(metrics)}
         number = (self._first + at.epoch) * self._steps + at.step
         self._checkpoints.write(number, Checkpoint(state, arrays))
+        ended = time.monotonic()
+        self._due = ended + (ended - began) * (1 / BUDGET - 1)
 
 
-def _variables(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
-    """Names every variable of a compiled model: weights, seeds of dropout, optimizer."""
-    metrics = {id(variable) for variable in model.metrics_variables}
-    of_model = [variable for variable in model.variables if id(variable) not in metrics]
-    for kind, variables in zip(_KINDS, (of_model, model.optimizer.variables), strict=True):
+def _variables(whole: keras.Model, fitted: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+    """Names every variable of a model: weights, seeds of dropout, those of the optimizer."""
+    metrics = {id(variable) for variable in whole.metrics_variables}
+    of_model = [variable for variable in whole.variables if id(variable) not in metrics]
+    for kind, variables in zip(_KINDS, (of_model, fitted.optimizer.variables), strict=True):
         for number, variable in enumerate(variables):
             yield f"{kind}/{number:05d}", variable
 

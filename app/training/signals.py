@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.training.parts import cut
+from app.backbones.blocks import around_backbone
 
 # Of the way from the middle of its range to an end, beyond which an activation hardly has a
 # gradient: 0.06 of its largest at tanh's 0.97.
@@ -60,7 +60,7 @@ def activations(model: keras.Model, pixels: Any, training: bool = False) -> dict
         By layer, from input to output: layers that only activate, and those that have an
         activation of their own.
     """
-    entering, base, features = cut(model)
+    entering, base, features = around_backbone(model)
     scaled = called(keras.Model(model.input, entering), pixels, training)
     given, inside = _looked_into(base.input, base.layers, base.output, scaled, training)
     above = model.layers[model.layers.index(base) + 1 :]

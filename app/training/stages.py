@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import keras
-import tensorflow as tf
 
 from app.backbones.backbone import Backbone
 from app.errors import RunError
@@ -26,14 +26,12 @@ from app.training.callbacks import (
 from app.training.checkpoints import Checkpoint, Checkpoints
 from app.training.diverging import StopWhenDiverging
 from app.training.finder import find_stage_rate
+from app.training.learner import Learner
 from app.training.losses import Task, build_loss, build_metrics
 from app.training.optimizers import build_optimizer, rate_factors
 from app.training.resuming import Checkpointer, Moment
 from app.training.schedules import in_epochs, peak, warmup_epochs
 
-# Batches of some epochs, counted from the start of the run: first, how many, and steps of the
-# first that are left out.
-Batches = Callable[[int, int, int], tf.data.Dataset]
 _log = logging.getLogger("graft")
 
 
@@ -46,8 +44,8 @@ class Trainer:
         backbone: The one inside.
         task: What is to be learned.
         steps: Training batches an epoch.
-        training: Makes the training batches.
-        validation: Batches that choose the best weights.
+        learner: Makes what a stage fits, of its name and the stage itself, once the blocks
+            that it trains are unfrozen.
         jit_compile: Whether XLA compiles the steps.
         checkpoints: Where the run can go on after it was killed.
         history: Collects every epoch of every stage.
@@ -60,8 +58,7 @@ class Trainer:
     backbone: Backbone
     task: Task
     steps: int
-    training: Batches
-    validation: tf.data.Dataset
+    learner: Callable[[str, Stage], AbstractContextManager[Learner]]
     jit_compile: bool
     checkpoints: Checkpoints
     history: History
@@ -94,11 +91,20 @@ class Trainer:
         name = self.history.stage = self.best.stage = at.stage
         chosen = unfreeze(self.model, self.backbone, stage.unfreeze, stage.train_batch_norm)
         _log.info("stage %s: %s", name, _describe(self.model, chosen))
-        stage = self._with_rate(name, stage, first, at)
-        compile_for(self.model, self.backbone, stage, self.task, self.steps, self.jit_compile)
+        with self.learner(name, stage) as learner:
+            self._learn(learner, stage, first, at, saved)
+        self._settle(name, stage)
+
+    def _learn(
+        self, learner: Learner, stage: Stage, first: int, at: Moment, saved: Checkpoint | None
+    ) -> None:
+        name = at.stage
+        stage = self._with_rate(name, stage, first, at, learner)
+        self._compile(learner, stage)
         _say_warmup(name, stage)
         diverging, counters = self._counters(stage)
         checkpointer = Checkpointer(
+            self.model,
             self.checkpoints,
             replace(at, learning_rate=peak(stage)),
             first,
@@ -108,14 +114,13 @@ class Trainer:
             counters,
         )
         if at.step:  # Keras makes the metrics, whose running means go on, when it first needs them
-            self.model.evaluate(self.validation.take(1), verbose=0)
+            learner.model.evaluate(learner.validation.take(1), verbose=0)
         if saved:
-            checkpointer.take_up(self.model, saved)
+            checkpointer.take_up(learner.model, saved)
         progress = Progress(name, stage.epochs, self.steps)
         callbacks = [progress, *counters, *self.watching(stage), checkpointer]
         if not at.over:
-            self._fit(stage, first, at, diverging, callbacks)
-        self._settle(name, stage)
+            self._fit(learner, stage, first, at, diverging, callbacks)
 
     def _counters(self, stage: Stage) -> tuple[StopWhenDiverging, list[Resumable]]:
         diverging = StopWhenDiverging()
@@ -126,8 +131,23 @@ class Trainer:
         counters.append(Average(stage))
         return diverging, counters
 
+    def _compile(self, learner: Learner, stage: Stage) -> None:
+        """Compiles what a stage fits, an epoch in one go if nothing has to look in between."""
+        looks_in = self.checkpoint_steps or stage.schedule == "plateau"
+        compile_for(
+            self.model,
+            self.backbone,
+            stage,
+            self.task,
+            self.steps,
+            self.jit_compile,
+            above=learner.model,
+            at_once=self.steps if learner.whole_epochs and not looks_in else 1,
+        )
+
     def _fit(
         self,
+        learner: Learner,
         stage: Stage,
         first: int,
         at: Moment,
@@ -138,45 +158,49 @@ class Trainer:
         epoch = at.epoch
         if at.step:
             diverging.within_epoch = True
-            self._fit_epochs(stage, first, epoch, epoch + 1, at.step, callbacks)
+            self._fit_epochs(learner, first, epoch, epoch + 1, at.step, callbacks)
             for callback in callbacks:
                 if isinstance(callback, Resumable):  # Keras would set it back
                     callback.resume(callback.state())
             epoch += 1
-        if epoch < stage.epochs and not (at.step and self.model.stop_training):
-            self._fit_epochs(stage, first, epoch, stage.epochs, 0, callbacks)
+        if epoch < stage.epochs and not (at.step and learner.model.stop_training):
+            self._fit_epochs(learner, first, epoch, stage.epochs, 0, callbacks)
         if diverging.found:
             raise RunError(self._diverged(at.stage, stage, diverging.found))
 
     def _fit_epochs(
         self,
-        stage: Stage,
+        learner: Learner,
         first: int,
         begin: int,
         end: int,
         step: int,
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
-        self.model.fit(
-            self.training(first + begin, end - begin, step),
+        learner.model.fit(
+            learner.training(first + begin, end - begin, step),
             steps_per_epoch=self.steps - step,
             initial_epoch=begin,
             epochs=end,
-            validation_data=self.validation,
+            validation_data=learner.validation,
             callbacks=callbacks,
             shuffle=False,  # the batches come in their order
             verbose=0,
         )
 
-    def _with_rate(self, name: str, stage: Stage, first: int, at: Moment) -> Stage:
+    def _with_rate(
+        self, name: str, stage: Stage, first: int, at: Moment, learner: Learner
+    ) -> Stage:
         """Finds the learning rate, if the stage asks for that and it is not known yet."""
         if stage.learning_rate != "auto":
             return stage
         rate = at.learning_rate
         if rate is None:
             _log.info("stage %s: looking for a learning rate", name)
-            batches = self.training(first, stage.epochs, 0)
-            found = find_stage_rate(self.model, self.backbone, stage, self.task, batches)
+            batches = learner.training(first, stage.epochs, 0)
+            found = find_stage_rate(
+                self.model, self.backbone, stage, self.task, batches, above=learner.model
+            )
             rate = found.suggestion
         _log.info("stage %s: learning rate %.3g, found by a range test", name, rate)
         return replace(stage, learning_rate=rate)
@@ -198,7 +222,7 @@ class Trainer:
             _log.info("stage %s stopped early, after epoch %d", name, epochs)
         if not best.best_stage:
             raise RunError(f"the validation loss of stage {name} was never a number")
-        best.restore(self.model)
+        best.restore()
         if best.best_stage == name:
             at = f"epoch {best.best_epoch}, validation loss {best.best_loss:.3f}"
             _log.info("stage %s: best weights from %s", name, at)
@@ -217,6 +241,8 @@ def compile_for(
     task: Task,
     steps: int,
     jit_compile: bool = False,
+    above: keras.Model | None = None,
+    at_once: int = 1,
 ) -> None:
     """Compiles a model for a stage, with a new optimizer.
 
@@ -227,13 +253,16 @@ def compile_for(
         task: What is to be learned.
         steps: Training batches an epoch.
         jit_compile: Whether XLA compiles the steps.
+        above: Is compiled in its place, if given: a part of it that holds all that trains.
+        at_once: Steps between two returns to Python.
     """
     factors = rate_factors(model, backbone, stage.layer_decay)
-    model.compile(
+    (model if above is None else above).compile(
         optimizer=build_optimizer(stage, steps, factors),
         loss=build_loss(stage, task),
         metrics=build_metrics(task),
         jit_compile=jit_compile,
+        steps_per_execution=at_once,
     )
 
 

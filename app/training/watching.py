@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.training.callbacks import MONITORED, History, inner
+from app.training.callbacks import MONITORED, History, bring_back, inner
 from app.training.signals import activations, dead_share, saturated_share, update_ratios
 
 _log = logging.getLogger("graft")
@@ -32,23 +32,30 @@ class Watch(keras.callbacks.Callback):
     """Writes an epoch's curves and signals to TensorBoard.
 
     By layer: the norm of the gradient, which the optimizer notes in passing; by how much
-    the last update of the epoch changed the weights, relative to their size; and, as
-    often as the budget allows, which share of the activations is dead or saturated.
+    the last update of the epoch changed the weights, relative to their size, unless all
+    its steps are run at once; and, as often as the budget allows, which share of the
+    activations is dead or saturated.
     """
 
     def __init__(
-        self, folder: Path, history: History, pixels: NDArray[np.uint8], updates_every: int = 1
+        self,
+        whole: keras.Model,
+        folder: Path,
+        history: History,
+        pixels: NDArray[np.uint8],
+        updates_every: int = 1,
     ) -> None:
         """Looks on during one stage.
 
         Args:
+            whole: Whose activations are looked at, whatever part of it is fitted.
             folder: Where TensorBoard finds it.
             history: Counts the epochs of the run; it comes before this callback.
             pixels: Images whose activations are looked at, uint8 `[images, size, size, 3]`.
             updates_every: Batches an update.
         """
         super().__init__()
-        self._folder = str(folder)
+        self._whole, self._folder = whole, str(folder)
         self._writer: Any = None
         self._history, self._pixels, self._span = history, pixels, updates_every
         self._before: dict[str, NDArray[Any]] = {}
@@ -107,6 +114,7 @@ class Watch(keras.callbacks.Callback):
             _log.warning("%s cannot be written: %s", self._folder, error.message)
 
     def _weights(self) -> dict[str, NDArray[Any]]:
+        bring_back(self.model)
         return {variable.path: np.array(variable) for variable in self.model.trainable_variables}
 
     def _norms(self) -> dict[str, float]:
@@ -115,7 +123,7 @@ class Watch(keras.callbacks.Callback):
         return dict(zip(paths, map(float, norms), strict=True))
 
     def _activations(self) -> dict[str, float]:
-        found = activations(self.model, self._pixels)
+        found = activations(self._whole, self._pixels)
         return {
             f"{what}/{name}": share(values)
             for name, values in found.items()

@@ -1,0 +1,111 @@
+"""Stages that learn from what crosses the frozen boundary, in place of images."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import keras
+
+from app.data.augmentation import Augmenter
+from app.data.index import Index
+from app.data.kept import KeptImages
+from app.errors import CacheError
+from app.features.batches import measuring_rows, training_rows
+from app.features.cutting import Cut, cut
+from app.features.filling import Frozen
+from app.features.places import row_bytes, show_size
+from app.recipe import Stage
+from app.training.learner import Learner
+
+_log = logging.getLogger("graft")
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The way from images to what crosses the frozen boundary of a classifier.
+
+    Attributes:
+        model: The classifier; what of it is frozen may change from stage to stage.
+        backbone: Name of the backbone inside.
+        image_size: Side of the images in pixels.
+        index: The images.
+        augmenter: Makes every view but the first.
+        batch_size: Images a training step.
+        seed: Of the run.
+        kept: Where images are found that were read before.
+    """
+
+    model: keras.Model
+    backbone: str
+    image_size: int
+    index: Index
+    augmenter: Augmenter
+    batch_size: int
+    seed: int
+    kept: KeptImages
+
+    def views(self, stage: Stage) -> int:
+        """Says how many views a stage walks through; 0 is a new one each epoch.
+
+        What a stage that trains blocks gains from a second view, and one that trains the head
+        alone does not, is in docs/cache.md.
+        """
+        if stage.views != "auto":
+            return min(stage.views, stage.epochs)
+        if cut(self.model) is None:
+            return 0
+        plain = self.augmenter.leaves_as_they_are or stage.unfreeze == "head"
+        return 1 if plain else min(2, stage.epochs)
+
+    def learner(self, name: str, views: int, within: ExitStack) -> Learner | None:
+        """Makes what a stage fits above the boundary, its rows found or computed.
+
+        Args:
+            name: Of the stage.
+            views: How many its epochs walk through.
+            within: Closes the cache when the stage is over.
+
+        Returns:
+            None, with the reason said, if there is no such boundary, or no room for the rows.
+        """
+        divided = cut(self.model) if views else None
+        if divided is None:
+            return None
+        try:
+            return self._learner(name, divided, views, within)
+        except CacheError as error:
+            _log.warning("stage %s learns from images, since its cache failed: %s", name, error)
+            return None
+
+    def _learner(self, name: str, divided: Cut, views: int, within: ExitStack) -> Learner | None:
+        train, validation = self.index.split("train"), self.index.split("validation")
+        frozen = Frozen(divided, self.backbone, self.image_size, self.augmenter, self.kept)
+        opened = frozen.collections(views, within)
+        count = len(train) * views + len(validation)
+        size = show_size(count * row_bytes(divided.width))
+        if not opened[0].fits(count):
+            _log.warning("stage %s learns from images: no room to keep %s of features", name, size)
+            return None
+        _log.info(
+            "stage %s: what its frozen blocks make of %d images, %s, is computed once: %s",
+            name,
+            len(train),
+            "each as it is" if views == 1 else f"in {views} views",
+            size,
+        )
+        for view, collection in enumerate(opened):
+            # Starting to read costs as much as some hundred images: validation comes along.
+            images = train if view else (*train, *validation)
+            frozen.fill(collection, images, view, f"view {view + 1} of {views}")
+        rows = [frozen.rows(collection, train, view) for view, collection in enumerate(opened)]
+        measured = frozen.rows(opened[0], validation, 0)
+        batch = self.batch_size
+        return Learner(
+            divided.above,
+            partial(training_rows, self.index, rows, divided, batch, self.seed),
+            measuring_rows(self.index, validation, measured, divided, batch),
+            whole_epochs=True,
+        )
