@@ -19,16 +19,14 @@ from tqdm import tqdm
 from app.backbones.build import build_backbone, scale_pixels
 from app.backbones.candidates import Candidate
 from app.data.index import MOST_UNREADABLE, Image
-from app.data.looking import look_at, stored_shape
+from app.data.looking import look_at, looker
 from app.data.sources import Listing
 from app.data.views import view_batches
 from app.errors import DataError, WeightsError
 from app.evaluation.comparison import paired_interval
-from app.features.filling import BATCH, forward_of
+from app.features.filling import batch_size, forward_of
 from app.features.transferability import held_out_scores, logme, ranking_precision
-from app.training.devices import gpus
 
-_GPU_BATCH = 64  # a GPU wants more at once than a CPU
 _TIMED_SECONDS, _LEAST_TIMED = 1.0, 3
 _log = logging.getLogger("graft")
 
@@ -141,7 +139,7 @@ def _look(listing: Listing) -> list[Image]:
     """Looks at every file; leaves out what is no image, and what is there twice."""
     images: dict[str, Image] = {}
     unreadable, files = 0, listing.files
-    stored_shape()  # before the threads, each of which would else trace it
+    looker(0)  # before the threads, each of which would else trace it
     with ThreadPoolExecutor() as pool:
         looked = pool.map(look_at, (file.path for file in files))
         progress = tqdm(looked, "looking", len(files), unit=" images", disable=None, leave=False)
@@ -197,7 +195,7 @@ def _features(
     """Returns pooled features `[n, d]`, and how many images a second the network handles."""
     size = candidate.backbone.image_size
     forward = forward_of(_pooled(candidate, size))
-    batches = view_batches(images, 0, None, size, _GPU_BATCH if gpus() else BATCH)
+    batches = view_batches(images, 0, None, size, batch_size())
     first, rows = None, []
     with tqdm(total=len(images), desc=what, unit=" images", disable=None, leave=False) as progress:
         for pixels in batches:

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.data.index import Image
+from app.data.index import Image, build_index
 from app.data.kept import KeptImages
+from app.data.looking import Seen
+from app.data.sources import list_images
+from app.data.views import view_batches
+from tests.making import make_folder
 
 SIZE = 6
 BYTES = SIZE * SIZE * 3
@@ -110,3 +114,15 @@ def test_threads_may_read_and_keep_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(batch, range(200)))
     assert kept.missing(keys(64)).tolist() == list(range(50, 64))
+
+
+def test_what_was_looked_at_is_kept_as_it_is_read(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, {"a": 3, "b": 3}, "jpg")
+    seen = Seen(SIZE)
+    index = build_index(list_images(str(folder)), 0.2, 0.2, 0, seen)
+    (read,) = view_batches(index.images, 0, None, SIZE, 6)
+    kept = KeptImages(index.images, SIZE, seen=seen)
+    for image in index.images:
+        image.path.unlink()  # whoever reads one now fails
+    (found,) = view_batches(index.images, 0, None, SIZE, 6, kept)
+    np.testing.assert_array_equal(found, read)

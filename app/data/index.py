@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.data.looking import hash_of, look_at, stored_shape
+from app.data.looking import Seen, hash_of, look_at, looker
 from app.data.sources import SEPARATOR, File, Listing
 from app.data.splits import SPLITS, split, split_many_labels
 from app.errors import DataError
@@ -87,9 +87,20 @@ class Index:
 
 
 def build_index(
-    listing: Listing, validation_fraction: float, test_fraction: float, seed: int
+    listing: Listing,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    seen: Seen | None = None,
 ) -> Index:
     """Reads every file, leaves out what is no image, and divides the rest.
+
+    Args:
+        listing: The files.
+        validation_fraction: Share of the images that chooses the best weights.
+        test_fraction: Share of the images kept apart for the final measurement.
+        seed: Of the division.
+        seen: Is given every image, if anything is.
 
     Raises:
         DataError: If over 10 % of the files are unreadable, a class is too small, or
@@ -97,7 +108,7 @@ def build_index(
     """
     for note in listing.notes:
         _log.info("%s: %s", listing.root, note)
-    images, unreadable = _look(listing.files)
+    images, unreadable = _look(listing.files, seen)
     for path, reason in unreadable:
         _log.warning("left out: %s (%s)", _shown(path), reason)
     if len(unreadable) > MOST_UNREADABLE * len(listing.files):
@@ -121,11 +132,11 @@ def summary(index: Index) -> str:
     return f"{len(index.images)} images {which.format(len(index.class_names))}: {parts}{left_out}"
 
 
-def _look(files: Sequence[File]) -> tuple[list[Image], list[tuple[Path, str]]]:
+def _look(files: Sequence[File], seen: Seen | None) -> tuple[list[Image], list[tuple[Path, str]]]:
     images, unreadable = [], []
-    stored_shape()  # before the threads, each of which would else trace it
+    looker(seen.image_size if seen else 0)  # before the threads, each of which would else trace it
     with ThreadPoolExecutor() as pool:
-        looked = pool.map(look_at, (file.path for file in files))
+        looked = pool.map(lambda file: look_at(file.path, seen), files)
         progress = tqdm(looked, "looking", len(files), unit=" images", disable=None, leave=False)
         for file, found in zip(files, progress, strict=True):
             if isinstance(found, str):

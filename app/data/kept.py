@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.data.index import Image
+from app.data.looking import Seen
 
 KEPT_BYTES = 1 << 30
 """So much memory images may take, those to train on and those of validation together."""
@@ -24,29 +25,35 @@ class KeptImages:
     whatever order, and wherever that was broken off. Any number of threads may use it.
     """
 
-    def __init__(self, images: Sequence[Image], image_size: int, limit: int | None = None) -> None:
-        """Sets room aside, of which nothing is taken before there is something to keep.
+    def __init__(
+        self,
+        images: Sequence[Image],
+        image_size: int,
+        limit: int | None = None,
+        seen: Seen | None = None,
+    ) -> None:
+        """Chooses which images are kept; those that were seen already are from the start.
 
         Args:
             images: That are read repeatedly. Those at the end are not kept if not all fit.
             image_size: Side in pixels.
             limit: Bytes; `KEPT_BYTES` if None.
+            seen: Images of that size that were looked at before, if any were.
         """
-        keys = list(dict.fromkeys(image.key for image in images))
+        hashes = {image.key: image.sha256 for image in images}
         fitting = (KEPT_BYTES if limit is None else limit) // (image_size * image_size * 3)
-        self._rows = {key: row for row, key in enumerate(keys[:fitting])}
-        self._pixels = np.empty((len(self._rows), image_size, image_size, 3), np.uint8)
-        self._known = np.zeros(len(self._rows), bool)
-        self._left_out, self._saying = len(keys) - len(self._rows), Lock()
+        self._chosen = frozenset(list(hashes)[:fitting])
+        pixels = seen.pixels if seen else {}
+        self._pixels = {key: pixels[hashes[key]] for key in self._chosen if hashes[key] in pixels}
+        self._left_out, self._saying = len(hashes) - len(self._chosen), Lock()
 
     def has_room_for(self, images: Sequence[Image]) -> bool:
         """Tells whether all of some images are kept, once they are read."""
-        return all(image.key in self._rows for image in images)
+        return all(image.key in self._chosen for image in images)
 
     def missing(self, keys: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns which of some images have to be read: positions in `keys`."""
-        rows = [self._rows.get(int(key)) for key in keys]
-        wanted = [place for place, row in enumerate(rows) if row is None or not self._known[row]]
+        wanted = [place for place, key in enumerate(keys) if int(key) not in self._pixels]
         return np.array(wanted, np.int64)
 
     def complete(
@@ -67,19 +74,17 @@ class KeptImages:
         """
         found = dict(zip(missing.tolist(), read, strict=True))
         for place, pixels in found.items():
-            row = self._rows.get(int(keys[place]))
-            if row is None:
+            if int(keys[place]) not in self._chosen:
                 self._say_what_is_left_out()
-            elif not self._known[row]:  # else another thread has kept it meanwhile
-                self._pixels[row] = pixels
-                self._known[row] = True  # not before its pixels are whole
+            else:  # a copy of its own: a batch is not to live on for one image of it
+                self._pixels.setdefault(int(keys[place]), pixels.copy())
         return [
             found[place] if place in found else self._kept(int(key))
             for place, key in enumerate(keys)
         ]
 
     def _kept(self, key: int) -> NDArray[np.uint8]:
-        pixels: NDArray[np.uint8] = self._pixels[self._rows[key]]
+        pixels = self._pixels[key]
         pixels.flags.writeable = False
         return pixels
 
@@ -91,5 +96,5 @@ class KeptImages:
             _log.info(
                 "%d of %d images do not fit in memory and are read again each epoch",
                 count,
-                count + len(self._rows),
+                count + len(self._chosen),
             )

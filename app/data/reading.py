@@ -28,6 +28,7 @@ __all__ = [
     "decode_image",
     "image_dimensions",
     "orientation",
+    "read_decoded",
     "read_image",
     "resize_image",
     "upright",
@@ -51,9 +52,23 @@ def read_image(contents: tf.Tensor, size: int) -> tf.Tensor:
     # Decoders have no GPU kernels. Where a GPU is present, the small numbers between
     # them would otherwise travel to it and back, and pixels could differ between machines.
     with tf.device("/device:CPU:0"):
+        return read_decoded(decode_image(contents), contents, size)
+
+
+def read_decoded(image: tf.Tensor, contents: tf.Tensor, size: int) -> tf.Tensor:
+    """Does the rest of `read_image`, for who needs the image as it is stored, too.
+
+    Args:
+        image: What `decode_image` gave.
+        contents: The bytes that it was given.
+        size: Side of the square result, in pixels.
+
+    Returns:
+        uint8 `[size, size, 3]`, RGB.
+    """
+    with tf.device("/device:CPU:0"):
         # Resizing the smaller of two copies would be quicker, but does not commute exactly
         # with turning: up to one level in 0.05 % of the pixels. So it is turned first.
-        image = decode_image(contents)
         # One after the other: if both ran at once and decoding failed, the error could be that
         # of the other one, `CancelledError`, instead of what is wrong with the image.
         with tf.control_dependencies([image]):

@@ -37,10 +37,11 @@ def view_batches(
         Dataset of uint8 `[batch, size, size, 3]`.
     """
     files = tf.data.Dataset.from_tensor_slices(files_of(images)).batch(batch_size)
+    held = kept is not None and not len(kept.missing([image.key for image in images]))
 
     def batch(paths: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         number = tf.constant(view, tf.int64)
-        return read_and_vary(paths, keys, number, augmenter, image_size, kept)
+        return read_and_vary(paths, keys, number, augmenter, image_size, kept, held)
 
     return files.map(batch, tf.data.AUTOTUNE).prefetch(2)
 
