@@ -9,11 +9,13 @@ import logging
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app import settings, verbs
 from app.ablation.parts import default_parts, without
+from app.budget.request import planned_before, read_minutes
 from app.errors import CacheError, ExportError, RecipeError
 from app.evaluation.tables import class_table, confusion_table, label_table, split_line
 from app.options import Option
@@ -31,8 +33,15 @@ def train(
     given: Mapping[str, str],
     run_dir: str | None = None,
     resume: str | None = None,
+    minutes: str | None = None,
 ) -> int:
     """Runs a recipe with some settings changed; the last line is where the run lies."""
+    began = time.monotonic()
+    length = None if minutes is None else read_minutes(minutes)
+    if length and file.run:
+        raise RecipeError(
+            f"{file.path} has a `run` of its own, which cannot be planned: leave out --minutes"
+        )
     if resume is not None and run_dir not in (None, resume):
         raise RecipeError("--run-dir and --resume name two places for the run: keep one of them")
     recipe = _changed(file.recipe, given)
@@ -42,9 +51,17 @@ def train(
     place = None if where is None else Path(where).expanduser()
     if resume is not None and place:
         open_run(place)
+    if length and (planned := planned_before(recipe, place)):
+        _log.info("%s goes on as it was planned: --minutes plans new runs only", place)
+        recipe, length = planned, None
     check_place(recipe, place)  # now: a run of its own may load TensorFlow first
     run: RunRecipe = file.run or verbs.run
-    finished = run(recipe, place)
+    if length:
+        verbs.check_ready(recipe)
+        fixed = set(settings.parse(file.recipe, given))
+        finished = verbs.load("app.budget.planning").run_within(recipe, fixed, length, place, began)
+    else:
+        finished = run(recipe, place)
     if not isinstance(finished, Run):
         raise RecipeError(f"{file.path}: its `run` must return the run that it made")
     _say(finished.directory)

@@ -35,6 +35,8 @@ def settle(needed: str | None = None) -> None:
     if needed and found != needed:
         _log.info("%s says %s; this is done with %s", where, found, needed)
         os.environ["KERAS_BACKEND"] = found = needed
+    if found != "tensorflow" and not begun:
+        _log.info("%s says %s: that computes the steps", where, found)
     if importlib.util.find_spec(found) is None:
         raise EngineError(f"{where} says {found!r}, which is not here: pip install -e '.[{found}]'")
 
@@ -67,9 +69,9 @@ def export_beside(run: Path, output: Path) -> Path:
     """
     import subprocess  # rarely needed, and slow to import
 
+    called = "from app.cli import graft; graft()", "export", str(run), "--output", str(output)
     done = subprocess.run(
-        [sys.executable, "-c", "from app.cli import graft; graft()"]
-        + ["export", str(run), "--output", str(output)],
+        [sys.executable, "-c", *called],
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"},
         capture_output=True,
         text=True,

@@ -16,6 +16,7 @@ from app.backbones.weights import Provenance
 from app.data.index import Index, fingerprint
 from app.data.splits import SPLITS
 from app.recipe import Recipe
+from app.training import devices
 from app.version import __version__
 
 
@@ -27,9 +28,9 @@ def build_manifest(
     Returns:
         What `manifest.json` holds: class names in order and whether an image carries many,
         image size, backbone, weights with their hash, the data's fingerprint and counts,
-        seed, precision, versions, hardware.
+        seed, precision, engine, versions, hardware.
     """
-    packages = ("tensorflow", "keras", "albumentations", "numpy")
+    packages = {"tensorflow", keras.config.backend(), "keras", "albumentations", "numpy"}
     counts = {name: len(index.split(name)) for name in SPLITS}
     return {
         "class_names": list(index.class_names),
@@ -49,7 +50,7 @@ def build_manifest(
         "versions": {
             "graft": __version__,
             "python": platform.python_version(),
-            **{package: version(package) for package in packages},
+            **{package: version(package) for package in sorted(packages)},
         },
         "hardware": {
             "machine": platform.machine(),

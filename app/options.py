@@ -34,6 +34,12 @@ OPTIONS = {
             " runs/<recipe>/<date and time> if left out",
         ),
         Option("resume", "RUN", "the directory of a run to go on with from its last checkpoint"),
+        Option(
+            "minutes",
+            "NUMBER",
+            "how long the run may take: this machine is measured, and image size, views, epochs"
+            " and depth are chosen to fit; settings that are given stay",
+        ),
     ),
     "show": (),
     "find-lr": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from app.backbones.weights import Provenance
 from app.data.augmentation import Augmenter
 from app.data.batches import measuring_batches, steps_per_epoch, training_batches
 from app.data.index import Index, build_index, summary
-from app.data.kept import KeptImages
+from app.data.kept import KEPT_BYTES, KeptImages
+from app.data.looking import Seen
 from app.data.mixing import Mixing
 from app.data.sources import list_images
 from app.data.views import view_batches
@@ -52,6 +54,7 @@ class Prepared:
         index: Its images, looked at and divided.
         model: Freshly built: pixels in, logits out.
         provenance: Where the backbone's weights came from.
+        seen: The images as they were looked at, if they were just now, and fit in memory.
     """
 
     recipe: Recipe
@@ -60,6 +63,7 @@ class Prepared:
     index: Index
     model: keras.Model
     provenance: Provenance
+    seen: Seen | None = None
 
     @property
     def task(self) -> Task:
@@ -68,9 +72,10 @@ class Prepared:
 
     @cached_property
     def kept(self) -> KeptImages:
-        """The images that stages read again and again, in memory while they fit."""
-        images = [*self.index.split("validation"), *self.index.split("train")]
-        return KeptImages(images, self.image_size)
+        """The images, in memory while they fit: those first that are read most often."""
+        order = ("validation", "train", "test")
+        images = [image for split in order for image in self.index.split(split)]
+        return KeptImages(images, self.image_size, seen=self.seen)
 
     @property
     def steps(self) -> int:
@@ -138,12 +143,13 @@ class Prepared:
         batch = self.recipe.data.batch_size
         return measuring_batches(self.index, images, self.image_size, batch, _devices(), self.kept)
 
-    def trainer(self, directory: Path, watched: bool = False) -> Trainer:
+    def trainer(self, directory: Path, watched: bool = False, until: float = math.inf) -> Trainer:
         """Makes what trains the model in stages.
 
         Args:
             directory: For `history.csv` and `checkpoints/`, from which training goes on.
             watched: Whether TensorBoard is told, in `tensorboard/`.
+            until: When training ends, by `time.monotonic()`.
         """
         checkpoints = Checkpoints(directory / "checkpoints")
         history = History(directory / "history.csv")
@@ -162,16 +168,18 @@ class Prepared:
             steps=self.steps,
             learner=self.learner,
             jit_compile=devices.jit_compile(self.recipe, len(devices.gpus())),
+            at_once=devices.steps_at_once(self.steps, len(devices.gpus())),
             checkpoints=checkpoints,
             history=history,
             best=KeepBest(self.model),
             checkpoint_steps=self.recipe.checkpoint_steps,
             watching=watching,
+            until=until,
         )
 
     def _first_pixels(self, count: int) -> NDArray[np.uint8]:
         images = self.index.split("validation")[:count]
-        (pixels,) = view_batches(images, 0, None, self.image_size, count)
+        (pixels,) = view_batches(images, 0, None, self.image_size, count, self.kept)
         found: NDArray[np.uint8] = pixels.numpy()
         return found
 
@@ -192,12 +200,15 @@ def prepare(recipe: Recipe, index: Index | None = None) -> Prepared:
     backbone = find_backbone(recipe.backbone)
     size = recipe.data.image_size or backbone.image_size
     devices.set_up(recipe)  # first: threads can be set only until TensorFlow is at work
-    listing = list_images(recipe.data.source) if index is None else None
+    listing, seen = list_images(recipe.data.source) if index is None else None, None
     base, provenance = build_backbone(backbone, size, recipe.weights)
     _say_what(backbone, provenance, size, recipe)
     if listing is not None:
         data = recipe.data
-        index = build_index(listing, data.validation_fraction, data.test_fraction, recipe.seed)
+        fits = len(listing.files) * size * size * 3 <= KEPT_BYTES
+        seen = Seen(size) if fits else None
+        shares = data.validation_fraction, data.test_fraction
+        index = build_index(listing, *shares, recipe.seed, seen)
         _log.info("%s: %s", data.source, summary(index))
     assert index is not None
     devices.check_shares({s: len(index.split(s)) for s in ("train", "validation")})
@@ -214,7 +225,7 @@ def prepare(recipe: Recipe, index: Index | None = None) -> Prepared:
     )
     for stage in recipe.stages.values():  # an unknown block is better said now than later
         unfreeze(model, backbone, stage.unfreeze)
-    return Prepared(recipe, backbone, size, index, model, provenance)
+    return Prepared(recipe, backbone, size, index, model, provenance, seen)
 
 
 def task_of(index: Index) -> Task:

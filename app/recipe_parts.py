@@ -136,6 +136,9 @@ class Stage:
         ema_momentum: Share of the moving average that each step keeps.
         swa_start: When stochastic weight averaging begins.
         patience: Epochs without a better validation loss before the stage stops.
+        keep: Which epoch's weights are left: that of the lowest validation loss so far, of all
+            stages, or the last; a few validation images choose badly, and a schedule that ends
+            at zero settles by itself.
         train_batch_norm: Whether BatchNorm of the unfrozen blocks trains; else it stays
             in inference mode, statistics and scales as they are.
         views: How many varied views of each image the epochs walk through, each of which goes
@@ -174,6 +177,7 @@ class Stage:
     ema_momentum: float = between(0.0, 0.999999, 0.99)
     swa_start: float | str = between(0.0, 100_000.0, "75%")
     patience: int = between(1, 100_000, 5)
+    keep: Literal["best", "last"] = "best"
     train_batch_norm: bool = False
     views: int | Literal["auto"] = between(0, 100_000, "auto")
 

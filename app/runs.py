@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ import keras
 from app.backbones.weights import Provenance
 from app.data.batches import measuring_batches, steps_per_epoch
 from app.data.index import Index, changed_images, read_index, write_index
+from app.data.kept import KeptImages
 from app.errors import RunError
 from app.evaluation.answers import answer, write_answers
 from app.evaluation.metrics import measure
@@ -33,13 +35,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _log = logging.getLogger("graft")
 
 
-def run(recipe: Recipe, directory: Path | None = None) -> Run:
+def run(recipe: Recipe, directory: Path | None = None, until: float = math.inf) -> Run:
     """Trains a recipe in its stages, measures the result, and leaves a run directory.
 
     Args:
         recipe: What to do.
         directory: Where; `runs/<recipe>/<date and time>` if None. A run of the same recipe
             that was begun there is gone on with from its last checkpoint.
+        until: When training ends, by `time.monotonic()`, however far it has come.
 
     Raises:
         GraftError: If the recipe, its images, its weights or the directory will not do.
@@ -58,12 +61,12 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
         # The scope holds for all of training: Keras refuses to mix what two scopes made.
         with devices.strategy_over(devices.gpus()):
             prepared = _go_on(started) if begun else _begin(started)
-            _train(started, prepared)
+            _train(started, prepared, until)
             save(started, prepared.model)
         # What several devices share is not asked outside of their scope: it is loaded anew.
         shared = len(devices.gpus()) > 1
         model = load_model(started) if shared else prepared.model
-        _measure(started, model, prepared.index, prepared.image_size)
+        _measure(started, model, prepared.index, prepared.image_size, prepared.kept)
     return started
 
 
@@ -179,18 +182,20 @@ def _index_of(run: Run) -> Index:
     return read_index(run.splits, manifest["class_names"], manifest.get("many_labels", False))
 
 
-def _train(started: Run, prepared: Prepared) -> None:
-    trainer = prepared.trainer(started.directory, watched=True)
+def _train(started: Run, prepared: Prepared, until: float) -> None:
+    trainer = prepared.trainer(started.directory, watched=True, until=until)
     trainer.train(started.recipe.stages)
     for sentence in lessons(trainer.history.rows, started.recipe):
         _log.info(sentence)
 
 
-def _measure(of: Run, model: keras.Model, index: Index, size: int) -> None:
+def _measure(
+    of: Run, model: keras.Model, index: Index, size: int, kept: KeptImages | None = None
+) -> None:
     """Measures validation and test, and writes metrics and every answer."""
     batch, metrics = of.recipe.data.batch_size, {}
     images = [image for name in MEASURED for image in index.split(name)]
-    batches = measuring_batches(index, images, size, batch)
+    batches = measuring_batches(index, images, size, batch, kept=kept)
     steps, many = steps_per_epoch(len(images), batch), index.many_labels
     probabilities, labels = answer(model, batches, steps, "measuring", many)
     for name in MEASURED:

@@ -11,24 +11,26 @@ from app import Augmentation, Data, Head, Recipe, Stage, main
 
 recipe = Recipe(
     name="folder",
-    data=Data(batch_size=32),
+    data=Data(batch_size=32, validation_fraction=0.1),
     augmentation=Augmentation("light"),
     backbone="mobilenet_v2",
     head=Head(dropout=0.1),
     stages={
         # The new head alone first: its random weights would spoil the backbone.
         "warm_up": Stage(epochs=4, learning_rate=3e-3, schedule="cosine", label_smoothing=0.1),
-        # Then everything, each block more gently than the one above it.
+        # Then the upper half, each block more gently than the one above it. What the lower half
+        # makes of an image stays the same, and is computed once.
         "fine_tune": Stage(
             epochs=8,
             learning_rate=1e-3,
-            unfreeze="all",
+            unfreeze="0.5",
             layer_decay=0.85,
             optimizer="adamw",
             weight_decay=0.05,
             schedule="cosine",
             warmup_epochs="25%",
             label_smoothing=0.1,
+            keep="last",
         ),
     },
 )

@@ -9,13 +9,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from app.data.augmentation import Augmenter
 from app.data.index import Image, build_index
 from app.data.sources import list_images
 from app.data.views import view_batches
 from app.features.cutting import cut
-from app.features.filling import Frozen, forward_of
+from app.features.filling import Frozen, batch_size, forward_of
 from app.models import unfreeze
 from app.recipe import Augmentation
 from tests.making import make_folder
@@ -120,6 +121,19 @@ def test_several_tensors_share_a_row(images: tuple[Image, ...]) -> None:
     first, second = (np.asarray(part) for part in below(pixels.astype("float32")))
     expected = np.concatenate([first.reshape(3, -1), second], axis=1)
     np.testing.assert_allclose(forward_of(below)(pixels), expected, atol=1e-5)
+
+
+def test_for_a_gpu_the_graph_is_compiled_and_small_batches_are_filled_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    below = frozen().cut.below
+    pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), "uint8")
+    plain = forward_of(below)(pixels)
+    monkeypatch.setattr("app.features.filling._on_gpu", lambda: True)
+    assert batch_size() == 64
+    found = forward_of(below)(tf.constant(pixels))
+    assert found.shape == plain.shape
+    np.testing.assert_allclose(found, plain, atol=1e-5)
 
 
 def test_the_same_contents_have_one_row(images: tuple[Image, ...]) -> None:

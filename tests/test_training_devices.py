@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
-from app import Recipe, override, run
+from app import Recipe, Run, override, run
 from app.errors import DataError
 from app.settings import to_json
 from app.training import devices
@@ -31,6 +32,33 @@ devices.gpus = lambda: [f"CPU:{number}" for number in range(count)]
 run(load_recipe_file(Path(sys.argv[1])).recipe, Path("shared"))
 """
 
+AHEAD = """
+import sys
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+from app.recipe_file import load_recipe_file
+from app.runs import run
+from app.training import devices, stages
+
+devices.gpus = stages.gpus = lambda: ["CPU:1"]
+fit = keras.Model.fit
+
+
+def look(model, batches, **options):
+    print(model.steps_per_execution, *(each.device for each in next(iter(batches))))
+    return fit(model, batches, **options)
+
+
+keras.Model.fit = look
+run(load_recipe_file(Path(sys.argv[1])).recipe, Path("ahead"))
+"""
+
 
 def test_precision_is_mixed_on_a_gpu_and_full_elsewhere() -> None:
     assert devices.precision("auto", 1) == "mixed_float16"
@@ -47,6 +75,34 @@ def test_xla_compiles_on_one_gpu_that_need_not_repeat_itself() -> None:
     assert not devices.jit_compile(quick, 2)
     assert devices.jit_compile(override(quick, {"jit_compile": True}), 0)
     assert not devices.jit_compile(override(quick, {"jit_compile": False}), 1)
+
+
+def test_steps_at_once_divide_an_epoch_and_only_one_gpu_makes_several() -> None:
+    found = {steps: devices.steps_at_once(steps, 1) for steps in (1, 6, 16, 17, 32, 42, 100)}
+    assert found == {1: 1, 6: 6, 16: 16, 17: 1, 32: 16, 42: 14, 100: 10}
+    assert devices.steps_at_once(32, 2) == 1
+    assert devices.steps_at_once(32, 0) == 1
+
+
+def test_batches_are_left_where_they_are_without_one_device_alone() -> None:
+    batches = tf.data.Dataset.range(3)
+    assert devices.sent_ahead(batches, []) is batches
+    assert devices.sent_ahead(batches, ["GPU:0", "GPU:1"]) is batches
+
+
+def test_a_device_beside_the_cpu_gets_its_batches_ahead_and_makes_several_steps_at_once(
+    tiny: Recipe, finished: Run, python: Callable, tmp_path: Path
+) -> None:
+    """A second logical device of the CPU stands in for a GPU; its result is that of one alone."""
+    # From images, as `finished` learned from features: these are rounded to float16.
+    recipe = override(tiny, {"precision": "float32", "jit_compile": False, "cache": False})
+    (tmp_path / "recipe.json").write_text(to_json(recipe))
+    (tmp_path / "ahead.py").write_text(AHEAD)
+    done = python("ahead.py", "recipe.json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(done.stdout.split()) == {"6", "/job:localhost/replica:0/task:0/device:CPU:1"}
+    ahead = json.loads((tmp_path / "ahead/metrics.json").read_text())
+    assert ahead["test"]["loss"] == pytest.approx(finished.metrics["test"]["loss"], abs=0.02)
 
 
 def test_three_devices_share_a_run_to_the_result_of_one(

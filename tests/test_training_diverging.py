@@ -65,6 +65,17 @@ def losses(values: list[float]) -> StopWhenDiverging:
     return watch
 
 
+def test_the_loss_of_several_steps_at_once_is_their_mean() -> None:
+    watch = losses([])
+    watch.on_train_batch_end(3, {"loss": 2.0})
+    watch.on_train_batch_end(7, {"loss": 3.0})
+    watch.on_train_batch_end(9, {"loss": 3.6})
+    assert watch.state()["_recent"] == pytest.approx([2.0, 4.0, 6.0])
+    watch.on_epoch_begin(1)
+    watch.on_train_batch_end(9, {"loss": 1.5})
+    assert watch.state()["_recent"][-1] == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize(
     ("values", "stopped"),
     [

@@ -120,6 +120,16 @@ def test_a_stage_ends_with_the_weights_of_its_best_epoch(tmp_path: Path) -> None
     assert each.model.evaluate(validation(), verbose=0)[2] == pytest.approx(min(losses), rel=1e-4)
 
 
+def test_a_stage_that_keeps_its_last_weights_leaves_those(tmp_path: Path) -> None:
+    """At this rate the loss rises again, so that the best weights would be others."""
+    each = trainer(tmp_path)
+    stage = Stage(epochs=4, learning_rate=0.3, patience=6, keep="last")
+    each.train({"warm_up": stage})
+    losses = [float(row["validation_loss"]) for row in rows(tmp_path)]
+    assert losses.index(min(losses)) + 1 < 4 == each.best.best_epoch
+    assert each.model.evaluate(validation(), verbose=0)[2] == pytest.approx(losses[-1], rel=1e-4)
+
+
 def test_a_stage_that_brings_nothing_leaves_the_weights_of_the_one_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

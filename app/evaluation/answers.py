@@ -72,7 +72,7 @@ def _asking(model: keras.Model, many_labels: bool, pixels: int) -> Ask:
         return lambda batch: folded(batch)[0]
 
     def ask(batch: tf.Tensor) -> Any:
-        logits = keras.ops.convert_to_tensor(model.predict_on_batch(batch))
+        logits = keras.ops.convert_to_tensor(model.predict_on_batch(batch.numpy()))
         return probabilities(logits, many_labels)
 
     return ask

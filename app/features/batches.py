@@ -80,7 +80,11 @@ def _gatherer(views: Sequence[Rows], cut: Cut) -> Any:
     """Returns what looks up rows in a graph: without Python, if they fit in memory."""
     count = len(views[0])
     if len(views) * count * cut.width * 2 <= MEMORY_BYTES:
-        held = tf.constant(np.concatenate([rows.load() for rows in views]))
+        loaded = np.empty((len(views) * count, cut.width), np.float16)
+        for view, rows in enumerate(views):
+            loaded[view * count : (view + 1) * count] = rows.load()
+        with tf.device("CPU"):  # where batches are made; a GPU's memory is for training
+            held = tf.convert_to_tensor(loaded)
         return lambda view, order: _tensors(tf.gather(held, view * count + order), cut)
 
     def look_up(view: Any, order: Any) -> Any:

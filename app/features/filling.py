@@ -30,8 +30,8 @@ from app.features.cutting import Cut, fingerprint
 from app.features.folding import fold
 from app.features.rows import Rows, row_ids
 
-# What a CPU handles best.
-BATCH = 8
+# What a CPU handles best, and a GPU, which wants more at once.
+BATCH, GPU_BATCH = 8, 64
 _log = logging.getLogger("graft")
 
 
@@ -101,7 +101,8 @@ class Frozen:
         view: int,
         what: str,
     ) -> None:
-        batches = view_batches(images, view, self.augmenter, self.image_size, BATCH, self.kept)
+        size = batch_size()
+        batches = view_batches(images, view, self.augmenter, self.image_size, size, self.kept)
         done = 0
         bar = tqdm(total=len(images), desc=what, unit=" images", disable=None, leave=False)
         with collection.adding() as add, bar:
@@ -127,23 +128,56 @@ class Frozen:
             "reading": _code(reading, headers, frames, orientation),
             "precision": keras.config.dtype_policy().name,
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),
-            "engine": keras.config.backend(),
+            "engine": f"{keras.config.backend()}{' on a GPU' if _on_gpu() else ''}",
             **versions,
         }
 
 
 def forward_of(below: keras.Model) -> Callable[[tf.Tensor], NDArray[Any]]:
-    """Returns what computes the rows of a batch: pixels in, `[batch, width]` out."""
-    if keras.config.backend() != "tensorflow":
-        return lambda pixels: _rows(keras.tree.flatten(below.predict_on_batch(pixels)))
+    """Returns what computes the rows of a batch: pixels in, `[batch, width]` out.
+
+    On a GPU XLA compiles the folded graph, for batches of `batch_size()`; on a CPU it would be
+    many times slower.
+    """
+    if keras.config.backend() == "jax":
+        return _in_one_size(lambda pixels: keras.tree.flatten(below.predict_on_batch(pixels)))
     shape = [None, *below.input.shape[1:]]
 
     def compute(pixels: tf.Tensor) -> Any:
         return keras.tree.flatten(below(tf.cast(pixels, below.input.dtype), training=False))
 
     traced = tf.function(compute, autograph=False)
-    folded = fold(traced.get_concrete_function(tf.TensorSpec(shape, tf.uint8)))
-    return lambda pixels: _rows([tensor.numpy() for tensor in folded(pixels)])
+    folded = fold(traced.get_concrete_function(tf.TensorSpec(shape, tf.uint8)), _on_gpu())
+
+    def forward(pixels: Any) -> list[NDArray[Any]]:
+        return [tensor.numpy() for tensor in folded(tf.convert_to_tensor(pixels))]
+
+    return _in_one_size(forward) if _on_gpu() else lambda pixels: _rows(forward(pixels))
+
+
+def batch_size() -> int:
+    """Returns how many images go through frozen blocks at once."""
+    return GPU_BATCH if _on_gpu() else BATCH
+
+
+def _on_gpu() -> bool:
+    if keras.config.backend() == "jax":
+        return any(name.startswith("gpu") for name in keras.distribution.list_devices())
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def _in_one_size(
+    forward: Callable[[NDArray[np.uint8]], Sequence[NDArray[Any]]],
+) -> Callable[[tf.Tensor], NDArray[Any]]:
+    """Fills up batches that are too small: XLA compiles anew for each size."""
+
+    def filled(pixels: tf.Tensor) -> NDArray[Any]:
+        images = np.asarray(pixels)
+        lacking = max(batch_size() - len(images), 0)
+        whole = np.pad(images, [(0, lacking), (0, 0), (0, 0), (0, 0)])
+        return _rows(forward(whole))[: len(images)]
+
+    return filled
 
 
 def _ids(images: Sequence[Image], view: int) -> NDArray[np.int64]:

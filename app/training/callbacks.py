@@ -173,6 +173,8 @@ class History(Resumable):
 class KeepBest(Resumable):
     """Keeps the weights with the lowest validation loss, over all stages of a run.
 
+    A stage that keeps its last weights replaces what was best before.
+
     Unlike with Keras's `ModelCheckpoint` they travel with the checkpoints, and a stage that
     brings nothing does not replace what the stages before it reached.
 
@@ -190,7 +192,7 @@ class KeepBest(Resumable):
         """
         super().__init__()
         self._whole = whole
-        self.stage = ""
+        self.stage, self.keeps = "", "best"
         self.best_loss = math.inf
         self.best_stage = ""
         self.best_epoch = 0
@@ -200,7 +202,8 @@ class KeepBest(Resumable):
         """Takes the weights, if they are the best so far."""
         loss = float((logs or {})[MONITORED])
         # A loss that is no number is never the best, nor is a stage that is being broken off.
-        if not loss < self.best_loss or self.model.stop_training:
+        better = loss < self.best_loss or (self.keeps == "last" and math.isfinite(loss))
+        if not better or self.model.stop_training:
             return
         fitted = {id(weight) for weight in self.model.weights}
         weights = self._whole.weights

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from app.errors import DataError
+from app.errors import DataError, EngineError
 from app.recipe import Recipe
 
+# Steps that a GPU makes before Python looks in again. A quick step takes a GPU some
+# milliseconds and the return to Python one; a bar should still move a few times a second.
+AT_ONCE = 16
 _log = logging.getLogger("graft")
 
 
 def gpus() -> list[str]:
-    """Names the GPUs that TensorFlow sees, such as `GPU:0`."""
+    """Names the GPUs that Keras computes on, such as `GPU:0`."""
+    if keras.config.backend() == "jax":
+        return [name.upper() for name in keras.distribution.list_devices() if name[:3] == "gpu"]
     return [f"GPU:{number}" for number, _ in enumerate(tf.config.list_physical_devices("GPU"))]
 
 
@@ -32,16 +38,51 @@ def jit_compile(recipe: Recipe, gpu_count: int) -> bool:
     """Returns whether XLA compiles the training step.
 
     By default it does on one GPU whose results need not repeat bit by bit: Keras cannot
-    have both. On a CPU it is many times slower, and Keras does without it when several
-    devices share a step.
+    have both with TensorFlow. On a CPU it is many times slower, and Keras does without it when
+    several devices share a step. JAX has no other way, see `compile_for`.
     """
     if recipe.jit_compile is not None:
         return recipe.jit_compile
     return gpu_count == 1 and not recipe.deterministic
 
 
+def steps_at_once(steps: int, gpu_count: int) -> int:
+    """Returns how many steps are made between two returns to Python: 1 unless on one GPU.
+
+    A step of a CPU takes far longer than the return. Several devices that share each step
+    cannot: Keras 3.15 then fails within TensorFlow, of a placeholder that is not fed.
+
+    Args:
+        steps: An epoch. Keras would begin the next one if they were not a multiple.
+        gpu_count: How many share a step.
+
+    Returns:
+        The largest divisor of `steps` up to `AT_ONCE`.
+    """
+    most = min(steps, AT_ONCE) if gpu_count == 1 else 1
+    return next(count for count in range(most, 0, -1) if steps % count == 0)
+
+
+def sent_ahead(batches: tf.data.Dataset, devices: Sequence[str]) -> tf.data.Dataset:
+    """Has the next batch copied to the GPU while this one is computed on.
+
+    Args:
+        batches: As they leave the CPU. How many there are is not known afterwards.
+        devices: Where they go to. With none or several nothing is done: TensorFlow sends each
+            of several its share. Nor with JAX, for which Keras does so.
+    """
+    if len(devices) != 1 or keras.config.backend() != "tensorflow":
+        return batches
+    return batches.apply(tf.data.experimental.copy_to_device(f"/{devices[0]}")).prefetch(1)
+
+
 def set_up(recipe: Recipe) -> None:
-    """Sets seeds, dtype policy and threads, and makes operations repeatable if asked to."""
+    """Sets seeds, dtype policy and threads, and makes operations repeatable if asked to.
+
+    Raises:
+        EngineError: If JAX cannot have the GPU, or several would have to share a step with it.
+    """
+    _settle_engine(recipe)
     keras.utils.set_random_seed(recipe.seed)
     if recipe.deterministic:
         _fix_threads(recipe.threads)
@@ -54,6 +95,25 @@ def set_up(recipe: Recipe) -> None:
     keras.config.set_dtype_policy(policy)
     if policy != "float32":
         _log.info("precision: %s", policy)
+
+
+def _settle_engine(recipe: Recipe) -> None:
+    """Leaves the GPUs to JAX if that computes; TensorFlow still reads the images."""
+    if keras.config.backend() != "jax":
+        return
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError as error:  # in a program that calls us
+        raise EngineError("TensorFlow has taken the GPU: let graft begin before it") from error
+    if recipe.deterministic:
+        # Is read when JAX first looks for devices, which is not before the next line.
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if len(gpus()) > 1:
+        raise EngineError(
+            f"with JAX a step is not shared, and there are {len(gpus())} GPUs: show one with"
+            " CUDA_VISIBLE_DEVICES=0, or train with KERAS_BACKEND=tensorflow"
+        )
 
 
 def _fix_threads(count: int) -> None:

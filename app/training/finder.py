@@ -102,9 +102,11 @@ def find_rate(
     """
     trial = keras.Model(model.inputs, model.outputs, name=model.name)
     # A hundred steps do not make up for the time that XLA takes to compile them.
-    trial.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    # JAX has no other way.
+    with_xla = keras.config.backend() == "jax"
+    trial.compile(optimizer=optimizer, loss=loss, jit_compile=with_xla)
     span = optimizer.gradient_accumulation_steps or 1
-    kept = list(batches.repeat().take(KEPT * span))
+    kept = list(batches.repeat().take(KEPT * span).as_numpy_iterator())
     with _put_back(model.variables):
         losses = _losses(trial, [kept[first : first + span] for first in range(0, len(kept), span)])
     rates, smoothed = RATES[: len(losses)], smooth(losses)

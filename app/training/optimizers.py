@@ -188,9 +188,10 @@ class _Tailored(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has 
                 squares[self._get_variable_index(variable)] = square
         norms = ops.sqrt(ops.stack(squares))
         bad = ops.logical_not(ops.isfinite(norms))
-        self.gradient_norms.assign(ops.where(ops.any(bad), self.gradient_norms, norms))
-        known = ops.any(self.first_bad > 0)
-        self.first_bad.assign(ops.where(known, self.first_bad, ops.cast(bad, "float32")))
+        before, broken = self.gradient_norms.value, self.first_bad.value
+        self.gradient_norms.assign(ops.where(ops.any(bad), before, norms))
+        known = ops.any(broken > 0)
+        self.first_bad.assign(ops.where(known, broken, ops.cast(bad, "float32")))
 
 
 class _CycledSGD(keras.optimizers.SGD):  # type: ignore[misc]  # Keras has no types

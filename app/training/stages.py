@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,8 +25,10 @@ from app.training.callbacks import (
     Resumable,
 )
 from app.training.checkpoints import Checkpoint, Checkpoints
+from app.training.devices import gpus, sent_ahead
 from app.training.diverging import StopWhenDiverging
 from app.training.finder import find_stage_rate
+from app.training.in_time import StopInTime
 from app.training.learner import Learner
 from app.training.losses import Task, build_loss, build_metrics
 from app.training.optimizers import build_optimizer, rate_factors
@@ -51,7 +54,10 @@ class Trainer:
         history: Collects every epoch of every stage.
         best: Keeps the best weights of all stages.
         checkpoint_steps: Steps from one checkpoint to the next; one an epoch if None.
+        at_once: Steps between two returns to Python, where nothing has to look in between;
+            they divide those of an epoch.
         watching: Makes what else looks on during a stage, such as `Watch`.
+        until: When training ends, by `time.monotonic()`, if at least one epoch was measured.
     """
 
     model: keras.Model
@@ -64,7 +70,9 @@ class Trainer:
     history: History
     best: KeepBest
     checkpoint_steps: int | None = None
+    at_once: int = 1
     watching: Callable[[Stage], list[keras.callbacks.Callback]] = lambda _: []
+    until: float = math.inf
 
     def train(self, stages: Mapping[str, Stage]) -> None:
         """Trains the stages in their order, from the last checkpoint on if there is one.
@@ -82,6 +90,9 @@ class Trainer:
         for number, (name, stage) in enumerate(stages.items()):
             if number < names.index(at.stage):
                 continue
+            if self.best.best_stage and time.monotonic() >= self.until:
+                _log.warning("the time is over: left out: stage %s", ", ".join(names[number:]))
+                break
             first = sum(earlier.epochs for earlier in list(stages.values())[:number])
             begun = at if name == at.stage else Moment(name)
             self._train_stage(stage, first, begun, saved if name == at.stage else None)
@@ -89,6 +100,7 @@ class Trainer:
     def _train_stage(self, stage: Stage, first: int, at: Moment, saved: Checkpoint | None) -> None:
         """Trains one stage, from its beginning or from a checkpoint within it."""
         name = self.history.stage = self.best.stage = at.stage
+        self.best.keeps = stage.keep
         chosen = unfreeze(self.model, self.backbone, stage.unfreeze, stage.train_batch_norm)
         _log.info("stage %s: %s", name, _describe(self.model, chosen))
         with self.learner(name, stage) as learner:
@@ -118,7 +130,8 @@ class Trainer:
         if saved:
             checkpointer.take_up(learner.model, saved)
         progress = Progress(name, stage.epochs, self.steps)
-        callbacks = [progress, *counters, *self.watching(stage), checkpointer]
+        in_time = StopInTime(self.until)  # after what keeps the best weights
+        callbacks = [progress, *counters, in_time, *self.watching(stage), checkpointer]
         if not at.over:
             self._fit(learner, stage, first, at, diverging, callbacks)
 
@@ -132,8 +145,9 @@ class Trainer:
         return diverging, counters
 
     def _compile(self, learner: Learner, stage: Stage) -> None:
-        """Compiles what a stage fits, an epoch in one go if nothing has to look in between."""
+        """Compiles what a stage fits, for several steps in one go if nothing looks in between."""
         looks_in = self.checkpoint_steps or stage.schedule == "plateau"
+        at_once = self.steps if learner.whole_epochs else self.at_once
         compile_for(
             self.model,
             self.backbone,
@@ -142,7 +156,7 @@ class Trainer:
             self.steps,
             self.jit_compile,
             above=learner.model,
-            at_once=self.steps if learner.whole_epochs and not looks_in else 1,
+            at_once=1 if looks_in else at_once,
         )
 
     def _fit(
@@ -177,8 +191,9 @@ class Trainer:
         step: int,
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
+        batches = learner.training(first + begin, end - begin, step)
         learner.model.fit(
-            learner.training(first + begin, end - begin, step),
+            sent_ahead(batches, gpus()),
             steps_per_epoch=self.steps - step,
             initial_epoch=begin,
             epochs=end,
@@ -225,7 +240,7 @@ class Trainer:
         best.restore()
         if best.best_stage == name:
             at = f"epoch {best.best_epoch}, validation loss {best.best_loss:.3f}"
-            _log.info("stage %s: best weights from %s", name, at)
+            _log.info("stage %s: %s weights, from %s", name, stage.keep, at)
         else:
             _log.warning(
                 "stage %s brought no better validation loss: the weights of stage %s are kept",
@@ -252,7 +267,8 @@ def compile_for(
         stage: Its learning rate is a number.
         task: What is to be learned.
         steps: Training batches an epoch.
-        jit_compile: Whether XLA compiles the steps.
+        jit_compile: Whether XLA compiles the steps. With JAX it always does: one operation
+            after the other is hundreds of times slower.
         above: Is compiled in its place, if given: a part of it that holds all that trains.
         at_once: Steps between two returns to Python.
     """
@@ -261,7 +277,7 @@ def compile_for(
         optimizer=build_optimizer(stage, steps, factors),
         loss=build_loss(stage, task),
         metrics=build_metrics(task),
-        jit_compile=jit_compile,
+        jit_compile=jit_compile or keras.config.backend() == "jax",
         steps_per_execution=at_once,
     )
 
