@@ -212,6 +212,7 @@ def test_of_every_setting_of_a_stage_it_was_thought_of_whether_it_is_a_part() ->
     always = {
         *("epochs", "learning_rate", "optimizer", "momentum", "focal_gamma", "ema_momentum"),
         *("decay_epochs", "decay_rate", "decay_power", "plateau_patience", "swa_start"),
+        *("keep", "views"),
     }
     names = {each.name for each in fields(Stage)}
     assert names == always | {"patience"} | (names & set(NEUTRAL))

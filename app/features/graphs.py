@@ -100,6 +100,7 @@ def function_of(graph: Graph, weights: list[str]) -> Any:
 
 def _constant(name: str, value: np.ndarray) -> Any:
     node = tf.compat.v1.NodeDef(name=name, op="Const")
-    node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    proto = tf.make_tensor_proto(value)  # knows strings, too, which come as bare bytes
+    node.attr["dtype"].type = proto.dtype
+    node.attr["value"].tensor.CopyFrom(proto)
     return node
