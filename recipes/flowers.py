@@ -5,7 +5,7 @@
 
 The first use downloads 218 MB by TFDS. Measured with `--data.source` and `--image_size 160` on the
 750 photographs of benchmarks/RESULTS.md: accuracy 0.867 (0.813 to 0.920) on 150 of them, 0.813
-with the head alone, 3 CPU minutes on 2 cores.
+with the head alone, 2 CPU minutes on 2 cores.
 """
 
 from app import Augmentation, Data, Head, Recipe, Stage, main
