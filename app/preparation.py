@@ -27,6 +27,7 @@ from app.data.looking import Seen
 from app.data.mixing import Mixing
 from app.data.sources import list_images
 from app.data.views import view_batches
+from app.features.cutting import cut
 from app.models import build_model, unfreeze
 from app.recipe import Recipe, Stage
 from app.training import devices
@@ -123,7 +124,7 @@ class Prepared:
         views = 0 if mixes and stage.views == "auto" else boundary.views(stage)
         with ExitStack() as within:
             above = None
-            if self.recipe.cache and not mixes and _devices() == 1:
+            if may_cache(self.recipe):
                 above = boundary.learner(name, views, within)
             training = partial(self.training, views=views)
             yield above or Learner(self.model, training, self.validation())
@@ -131,7 +132,7 @@ class Prepared:
     def _boundary(self) -> Boundary:
         recipe, augmenter = self.recipe, self._augmenter()
         batch, seed = recipe.data.batch_size, recipe.seed
-        of = self.model, recipe.backbone, self.image_size, self.index
+        of = cut(self.model), recipe.backbone, self.image_size, self.index
         return Boundary(*of, augmenter, batch, seed, self.kept)
 
     def _augmenter(self) -> Augmenter:
@@ -212,8 +213,17 @@ def prepare(recipe: Recipe, index: Index | None = None) -> Prepared:
         _log.info("%s: %s", data.source, summary(index))
     assert index is not None
     devices.check_shares({s: len(index.split(s)) for s in ("train", "validation")})
-    task = task_of(index)
-    model = build_model(
+    model = build_classifier(recipe, backbone, base, task_of(index))
+    for stage in recipe.stages.values():  # an unknown block is better said now than later
+        unfreeze(model, backbone, stage.unfreeze)
+    return Prepared(recipe, backbone, size, index, model, provenance, seen)
+
+
+def build_classifier(
+    recipe: Recipe, backbone: Backbone, base: keras.Model, task: Task
+) -> keras.Model:
+    """Puts the head of a recipe on a built backbone, for what is to be learned."""
+    return build_model(
         backbone,
         base,
         recipe.head,
@@ -223,9 +233,12 @@ def prepare(recipe: Recipe, index: Index | None = None) -> Prepared:
         class_counts=task.class_counts,
         image_count=task.image_count,
     )
-    for stage in recipe.stages.values():  # an unknown block is better said now than later
-        unfreeze(model, backbone, stage.unfreeze)
-    return Prepared(recipe, backbone, size, index, model, provenance, seen)
+
+
+def may_cache(recipe: Recipe) -> bool:
+    """Tells whether stages of a recipe may learn from features that are kept."""
+    mixes = Mixing(recipe.augmentation, recipe.seed).mixes
+    return recipe.cache and not mixes and _devices() == 1
 
 
 def task_of(index: Index) -> Task:

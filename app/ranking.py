@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import comb
 from typing import Any
@@ -18,8 +17,7 @@ from tqdm import tqdm
 
 from app.backbones.build import build_backbone, scale_pixels
 from app.backbones.candidates import Candidate
-from app.data.index import MOST_UNREADABLE, Image
-from app.data.looking import look_at, looker
+from app.data.index import MOST_UNREADABLE, Image, look
 from app.data.sources import Listing
 from app.data.views import view_batches
 from app.errors import DataError, WeightsError
@@ -137,25 +135,18 @@ def _reading(equal: Sequence[Ranked], many_labels: bool) -> list[str]:
 
 def _look(listing: Listing) -> list[Image]:
     """Looks at every file; leaves out what is no image, and what is there twice."""
-    images: dict[str, Image] = {}
-    unreadable, files = 0, listing.files
-    looker(0)  # before the threads, each of which would else trace it
-    with ThreadPoolExecutor() as pool:
-        looked = pool.map(look_at, (file.path for file in files))
-        progress = tqdm(looked, "looking", len(files), unit=" images", disable=None, leave=False)
-        for file, found in zip(files, progress, strict=True):
-            if isinstance(found, str):
-                unreadable += 1
-                _log.warning("left out: %s (%s)", file.path, found)
-            else:
-                image = Image(file.path, file.class_names, file.split, *found)
-                images.setdefault(image.sha256, image)
-    if unreadable > MOST_UNREADABLE * len(files):
+    found, unreadable = look(listing.files)
+    for path, reason in unreadable:
+        _log.warning("left out: %s (%s)", path, reason)
+    if len(unreadable) > MOST_UNREADABLE * len(listing.files):
         raise DataError(
-            f"{unreadable} of {len(files)} files chosen from {listing.root} cannot be read as"
-            " images: more than 10 %, so nothing was ranked"
+            f"{len(unreadable)} of {len(listing.files)} files chosen from {listing.root} cannot"
+            " be read as images: more than 10 %, so nothing was ranked"
         )
-    twice = len(files) - unreadable - len(images)
+    images: dict[str, Image] = {}
+    for image in found:
+        images.setdefault(image.sha256, image)
+    twice = len(found) - len(images)
     if twice:  # one would answer the other
         _log.info("left out: %d files with the same bytes as another", twice)
     return list(images.values())

@@ -14,12 +14,13 @@ import pytest
 from app import Data, Recipe, Stage, commands, settings, verbs
 from app.budget import planning
 from app.budget.choosing import choose, plannable, shallower
-from app.budget.costs import Costs, Counts, Depth, count, predict, views_of
+from app.budget.costs import Costs, Counts, Depth, count, predict
 from app.budget.measuring import measure
 from app.budget.request import planned_before, read_minutes
 from app.data.index import build_index
 from app.data.sources import list_images
 from app.errors import RecipeError, RunError
+from app.features.walking import views_kept
 from app.recipe import from_json, override
 from app.recipe_file import RecipeFile
 from app.run_directory import Run, new_run
@@ -257,8 +258,8 @@ def test_views_are_counted_as_stages_have_them(tiny: Recipe, measured: Costs) ->
         Stage(views=3),
     ):
         unfreeze(prepared.model, prepared.backbone, stage.unfreeze)
-        assert views_of(stage, measured) == prepared._boundary().views(stage)
-    assert views_of(Stage(unfreeze="top:2"), replace(measured, varies=False)) == 1
+        assert views_kept(stage, measured.varies) == prepared._boundary().views(stage)
+    assert views_kept(Stage(unfreeze="top:2"), varies=False) == 1
 
 
 def test_a_run_within_minutes_is_the_run_of_its_plan(

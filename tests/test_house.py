@@ -59,6 +59,7 @@ STANDARD_LIBRARY_ONLY = [
     ROOT / "app" / "features" / "keeping.py",
     ROOT / "app" / "features" / "locks.py",
     ROOT / "app" / "features" / "places.py",
+    ROOT / "app" / "features" / "walking.py",
     ROOT / "app" / "verbs.py",
 ]
 

@@ -116,20 +116,16 @@ def recipe(photos: Path) -> Recipe:
 
 def train(folder: Path, recipe: Recipe, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "recipe.json").write_text(to_json(recipe))
-    return subprocess.run(
-        [*GRAFT, "train", "recipe.json", *arguments],
-        cwd=folder,
-        env=JAX,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return called(folder, *GRAFT, "train", "recipe.json", *arguments)
 
 
 def python(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    return called(folder, sys.executable, "-c", script)
+
+
+def called(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", script],
+        command,
         cwd=folder,
         env=JAX,
         capture_output=True,

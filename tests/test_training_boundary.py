@@ -70,12 +70,12 @@ def test_views_are_few_where_blocks_are_frozen_and_new_each_epoch_elsewhere(
     staged: Recipe,
 ) -> None:
     prepared = prepare(staged)
-    boundary = prepared._boundary()
     from app.models import unfreeze
 
     views = {}
     for name, stage in staged.stages.items():
         unfreeze(prepared.model, prepared.backbone, stage.unfreeze, stage.train_batch_norm)
+        boundary = prepared._boundary()
         views[name] = boundary.views(stage)
     assert views == {"head": 1, "top": 2, "all": 0}
     assert boundary.views(Stage(epochs=3, views=5)) == 3

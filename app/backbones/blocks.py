@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -74,13 +74,29 @@ def boundary(model: keras.Model, layers: Iterable[keras.Layer]) -> list[keras.Ke
         Tensors that `layers` read and none of them makes, in the order of the network.
     """
     inside = {id(layer) for layer in layers}
+
+    def belongs(operation: Any, fed: bool) -> bool:
+        # Sums written as `a + b` are operations, not layers: they go with what feeds them.
+        return id(operation) in inside or (fed and not isinstance(operation, keras.Layer))
+
+    return crossing(model, belongs)
+
+
+def crossing(model: keras.Model, belongs: Callable[[Any, bool], bool]) -> list[keras.KerasTensor]:
+    """Lists the tensors by which one part of a network feeds the other.
+
+    Args:
+        model: A functional model.
+        belongs: Whether an operation is in the fed part, given whether that part feeds it.
+
+    Returns:
+        Tensors that the part reads and does not make, in the order of the network.
+    """
     made: set[int] = set()
     read: dict[int, keras.KerasTensor] = {}
     for operation in model.operations:
         inputs = _inputs(operation)
-        # Sums written as `a + b` are operations, not layers: they go with what feeds them.
-        fed = any(id(tensor) in made for tensor in inputs)
-        if id(operation) in inside or (fed and not isinstance(operation, keras.Layer)):
+        if belongs(operation, any(id(tensor) in made for tensor in inputs)):
             made.update(id(tensor) for tensor in _outputs(operation))
             read.update((id(tensor), tensor) for tensor in inputs)
     return [tensor for key, tensor in read.items() if key not in made]

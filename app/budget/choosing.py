@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, sqrt
 
-from app.budget.costs import Costs, Counts, predict, size_of, views_of
+from app.budget.costs import Costs, Counts, predict, size_of
+from app.features.walking import views_kept
 from app.recipe import Recipe, Stage
 
 # What is expected to be lost, in points of accuracy; measured, see docs/budget.md.
@@ -133,7 +134,7 @@ def _last_stages(recipe: Recipe, fixed: Collection[str], costs: Costs) -> Iterat
     for unfreeze in depths:
         changed = replace(stage, unfreeze=unfreeze)
         yield changed
-        if views_of(changed, costs) > 1 and f"stages.{name}.views" not in fixed:
+        if views_kept(changed, costs.varies) > 1 and f"stages.{name}.views" not in fixed:
             yield replace(changed, views=1)
 
 

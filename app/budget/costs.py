@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from app.features.walking import views_kept
 from app.recipe import Data, Recipe, Stage
 
 # A cached epoch of a head on 510 images took 0.05 s in all: callbacks, history, progress.
@@ -130,7 +131,7 @@ def predict(recipe: Recipe, images: Counts, costs: Costs) -> dict[str, float]:
         parts[name] = _stage(recipe, stage, images, costs)
         if _is_kept(recipe, stage, images, costs):
             share = costs.depths[stage.unfreeze].share
-            wanted = {(share, view) for view in range(views_of(stage, costs))} - made
+            wanted = {(share, view) for view in range(views_kept(stage, costs.varies))} - made
             parts["features"] += sum(_view(view, images, costs, scale) for _, view in wanted)
             made |= wanted
         else:
@@ -152,15 +153,6 @@ def scaled(size: int, costs: Costs) -> float:
     return FIXED + (1 - FIXED) * (size / costs.image_size) ** 2
 
 
-def views_of(stage: Stage, costs: Costs) -> int:
-    """Says how many views the cache holds for a stage, as `Boundary.views` does."""
-    if stage.views != "auto":
-        return min(stage.views, stage.epochs)
-    if not costs.varies or stage.unfreeze == "head":
-        return 1
-    return min(2, stage.epochs)
-
-
 def size_of(recipe: Recipe, costs: Costs) -> int:
     """Returns the side of the images of a recipe."""
     return recipe.data.image_size or costs.image_size
@@ -168,7 +160,7 @@ def size_of(recipe: Recipe, costs: Costs) -> int:
 
 def _is_kept(recipe: Recipe, stage: Stage, images: Counts, costs: Costs) -> bool:
     """Tells whether a stage learns from rows of the cache, or from images."""
-    depth, views = costs.depths[stage.unfreeze], views_of(stage, costs)
+    depth, views = costs.depths[stage.unfreeze], views_kept(stage, costs.varies)
     rows = images.train * views + images.validation
     larger = (size_of(recipe, costs) / costs.image_size) ** 2
     return views > 0 and 0 < rows * depth.row_bytes * larger <= costs.cache_bytes

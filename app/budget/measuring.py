@@ -21,19 +21,18 @@ from app.backbones.table import find_backbone
 from app.budget.costs import Costs
 from app.budget.steps import Bench, measure_depths
 from app.data.augmentation import Augmenter
-from app.data.index import Image
+from app.data.index import Image, look
 from app.data.kept import KEPT_BYTES
-from app.data.looking import look_at, looker
-from app.data.mixing import Mixing
+from app.data.looking import looker
 from app.data.sources import Listing
 from app.data.views import files_of, read_and_vary
 from app.errors import DataError
 from app.features.cutting import cut
 from app.features.filling import BATCH, forward_of
 from app.features.places import limit
-from app.models import build_model, unfreeze
+from app.models import unfreeze
+from app.preparation import build_classifier, may_cache
 from app.recipe import Recipe
-from app.training import devices
 from app.training.checkpoints import Checkpoint, Checkpoints
 from app.training.losses import Task
 
@@ -60,8 +59,7 @@ def measure(recipe: Recipe, listing: Listing, is_fixed: bool, seconds: float) ->
     building = time.perf_counter() - began
     reading, varying, pixels = _read(images, recipe, size)
     folding, inference = _infer(model, backbone, pixels)
-    mixes = Mixing(recipe.augmentation, recipe.seed).mixes
-    cached = recipe.cache and not mixes and len(devices.gpus()) < 2
+    cached = may_cache(recipe)
     depths = measure_depths(Bench(recipe, model, backbone, task, cached), is_fixed, seconds)
     return Costs(
         image_size=size,
@@ -83,18 +81,13 @@ def _look(listing: Listing, seed: int) -> tuple[list[Image], float]:
     """Looks at some files at random, as the index looks at all."""
     chosen = np.random.default_rng(seed).permutation(len(listing.files))[:IMAGES]
     files = [listing.files[number] for number in chosen]
-    looker(0)
+    looker(0)  # tracing is not a part of what a file takes
     began = time.perf_counter()
-    with ThreadPoolExecutor() as pool:
-        looked = list(pool.map(look_at, (file.path for file in files)))
+    found, unreadable = look(files)
     seconds = (time.perf_counter() - began) / len(files)
-    found = [
-        Image(file.path, file.class_names, "train", *each)
-        for file, each in zip(files, looked, strict=True)
-        if not isinstance(each, str)
-    ]
     if not found:
-        raise DataError(f"none of {len(files)} files of {listing.root} can be read: {looked[0]}")
+        reason = unreadable[0][1]
+        raise DataError(f"none of {len(files)} files of {listing.root} can be read: {reason}")
     return found, seconds
 
 
@@ -106,17 +99,7 @@ def _build(
     # Some of them, so that a class without any is said when all images were looked at.
     of_classes = tuple(max(counts[name], 1) for name in listing.class_names)
     task = Task(of_classes, len(listing.files), listing.many_labels)
-    model = build_model(
-        backbone,
-        base,
-        recipe.head,
-        task.class_count,
-        recipe.seed,
-        many_labels=task.many_labels,
-        class_counts=task.class_counts,
-        image_count=task.image_count,
-    )
-    return model, task
+    return build_classifier(recipe, backbone, base, task), task
 
 
 def _read(images: Sequence[Image], recipe: Recipe, size: int) -> tuple[float, float, tf.Tensor]:

@@ -108,7 +108,7 @@ def build_index(
     """
     for note in listing.notes:
         _log.info("%s: %s", listing.root, note)
-    images, unreadable = _look(listing.files, seen)
+    images, unreadable = look(listing.files, seen)
     for path, reason in unreadable:
         _log.warning("left out: %s (%s)", _shown(path), reason)
     if len(unreadable) > MOST_UNREADABLE * len(listing.files):
@@ -132,7 +132,19 @@ def summary(index: Index) -> str:
     return f"{len(index.images)} images {which.format(len(index.class_names))}: {parts}{left_out}"
 
 
-def _look(files: Sequence[File], seen: Seen | None) -> tuple[list[Image], list[tuple[Path, str]]]:
+def look(
+    files: Sequence[File], seen: Seen | None = None
+) -> tuple[list[Image], list[tuple[Path, str]]]:
+    """Reads files, in threads and with progress.
+
+    Args:
+        files: In the order of the images.
+        seen: Is given every image, if anything is.
+
+    Returns:
+        The images, each of the split that its source gives it; and path and reason of each
+        file that is none.
+    """
     images, unreadable = [], []
     looker(seen.image_size if seen else 0)  # before the threads, each of which would else trace it
     with ThreadPoolExecutor() as pool:

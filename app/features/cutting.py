@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.backbones.blocks import around_backbone
+from app.backbones.blocks import around_backbone, crossing
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def cut(model: keras.Model) -> Cut | None:
     entering, base, features = around_backbone(model)
     inside = [] if _frozen(base) else _crossing(base)
     if not inside:
-        crossing = _crossing(model)
-        below = keras.Model(model.input, crossing)
-        return _cut(below, keras.Model(crossing, model.output, name=model.name), crossing)
+        outside = _crossing(model)
+        below = keras.Model(model.input, outside)
+        return _cut(below, keras.Model(outside, model.output, name=model.name), outside)
     if not any(len(weight.shape) > 1 for weight in keras.Model(base.input, inside).weights):
         return None
     below = keras.Model(model.input, keras.Model(base.input, inside)(entering))
@@ -78,24 +78,15 @@ def fingerprint(below: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _cut(below: keras.Model, above: keras.Model, crossing: list[keras.KerasTensor]) -> Cut:
-    names = [tensor._keras_history.operation.name for tensor in crossing]
-    shapes = tuple(tuple(tensor.shape[1:]) for tensor in crossing)
+def _cut(below: keras.Model, above: keras.Model, tensors: list[keras.KerasTensor]) -> Cut:
+    names = [tensor._keras_history.operation.name for tensor in tensors]
+    shapes = tuple(tuple(tensor.shape[1:]) for tensor in tensors)
     return Cut(below, above, "+".join(names), shapes)
 
 
 def _crossing(model: keras.Model) -> list[keras.KerasTensor]:
     """Lists the tensors that what trains reads from what is frozen."""
-    made: set[int] = set()
-    read: dict[int, keras.KerasTensor] = {}
-    for operation in model.operations:
-        if isinstance(operation, keras.layers.InputLayer):
-            continue
-        inputs = keras.tree.flatten(operation.input)
-        if not _frozen(operation) or any(id(tensor) in made for tensor in inputs):
-            made.update(id(tensor) for tensor in keras.tree.flatten(operation.output))
-            read.update((id(tensor), tensor) for tensor in inputs)
-    return [tensor for key, tensor in read.items() if key not in made]
+    return crossing(model, lambda operation, fed: fed or not _frozen(operation))
 
 
 def _frozen(operation: Any) -> bool:

@@ -7,16 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-import keras
-
 from app.data.augmentation import Augmenter
 from app.data.index import Index
 from app.data.kept import KeptImages
 from app.errors import CacheError
 from app.features.batches import measuring_rows, training_rows
-from app.features.cutting import Cut, cut
+from app.features.cutting import Cut
 from app.features.filling import Frozen
 from app.features.places import row_bytes, show_size
+from app.features.walking import views_kept
 from app.recipe import Stage
 from app.training.learner import Learner
 
@@ -25,10 +24,10 @@ _log = logging.getLogger("graft")
 
 @dataclass(frozen=True)
 class Boundary:
-    """The way from images to what crosses the frozen boundary of a classifier.
+    """The way from images to what crosses the frozen boundary of a classifier, for a stage.
 
     Attributes:
-        model: The classifier; what of it is frozen may change from stage to stage.
+        divided: The classifier, cut at the boundary; None if it has none.
         backbone: Name of the backbone inside.
         image_size: Side of the images in pixels.
         index: The images.
@@ -38,7 +37,7 @@ class Boundary:
         kept: Where images are found that were read before.
     """
 
-    model: keras.Model
+    divided: Cut | None
     backbone: str
     image_size: int
     index: Index
@@ -53,12 +52,9 @@ class Boundary:
         What a stage that trains blocks gains from a second view, and one that trains the head
         alone does not, is in docs/cache.md.
         """
-        if stage.views != "auto":
-            return min(stage.views, stage.epochs)
-        if cut(self.model) is None:
+        if stage.views == "auto" and self.divided is None:
             return 0
-        plain = self.augmenter.leaves_as_they_are or stage.unfreeze == "head"
-        return 1 if plain else min(2, stage.epochs)
+        return views_kept(stage, not self.augmenter.leaves_as_they_are)
 
     def learner(self, name: str, views: int, within: ExitStack) -> Learner | None:
         """Makes what a stage fits above the boundary, its rows found or computed.
@@ -71,11 +67,10 @@ class Boundary:
         Returns:
             None, with the reason said, if there is no such boundary, or no room for the rows.
         """
-        divided = cut(self.model) if views else None
-        if divided is None:
+        if not views or self.divided is None:
             return None
         try:
-            return self._learner(name, divided, views, within)
+            return self._learner(name, self.divided, views, within)
         except CacheError as error:
             _log.warning("stage %s learns from images, since its cache failed: %s", name, error)
             return None
