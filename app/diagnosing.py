@@ -13,6 +13,7 @@ import numpy as np
 from app.backbones.blocks import around_backbone
 from app.data.batches import measuring_batches
 from app.data.index import Image, Index
+from app.heads import NORMALIZED
 from app.models import unfreeze
 from app.preparation import Prepared, prepare
 from app.recipe import Recipe, Stage
@@ -26,6 +27,7 @@ from app.training.diagnosis import (
 from app.training.first_steps import check_first_steps
 from app.training.gradient_check import check_gradients
 from app.training.losses import build_loss, build_metrics
+from app.training.normalizing import moments, normalize
 from app.training.optimizers import build_optimizer, rate_factors
 from app.training.parts import plain_copy, same_randomness
 from app.training.random_labels import DRAWS, check_random_labels
@@ -55,12 +57,14 @@ def diagnose(recipe: Recipe) -> Iterator[Finding]:
 def findings(prepared: Prepared) -> Iterator[Finding]:
     """Makes all checks, and gives each finding as soon as it is there.
 
-    The model and the random states stay as they are; only what trains is set anew.
+    The model and the random states stay as they are; only what trains is set anew, and a head
+    that normalises its features does so by the images looked at.
     """
     model, backbone, task = prepared.model, prepared.backbone, prepared.task
     stages = list(prepared.recipe.stages.values())
     first, last = stages[0], stages[-1]
     pixels, labels = _images(prepared, _chosen(prepared.index, prepared.recipe.seed))
+    normalize(model, lambda: moments([_read_by(model, NORMALIZED).predict_on_batch(pixels)]))
     metric = build_metrics(task)[0]
     _log.info("checking the inputs of the backbone, on %d images", len(pixels))
     yield check_inputs(model, backbone, pixels)
@@ -81,6 +85,10 @@ def findings(prepared: Prepared) -> Iterator[Finding]:
     _log.info("training %d heads on labels drawn at random", DRAWS)
     yield _check_random_labels(prepared, build_loss(_plain(first), task), metric)
     yield from _check_first_steps(prepared, pixels, labels)
+
+
+def _read_by(model: keras.Model, layer: str) -> keras.Model:
+    return keras.Model(model.input, model.get_layer(layer).input)
 
 
 def _check_random_labels(prepared: Prepared, loss: Any, metric: keras.metrics.Metric) -> Finding:

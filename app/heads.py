@@ -11,6 +11,7 @@ import numpy as np
 
 from app.recipe import Head
 
+NORMALIZED = "normalized"
 _log = logging.getLogger("graft")
 
 
@@ -32,6 +33,12 @@ def build_head(
     """
     if len(features.shape) == 4:  # the compact network pools its own stages
         features = _pooling(head)(features)
+    if head.normalize:
+        # Frozen: it scales by the training images' statistics, which `normalize` sets, and not
+        # by those of a batch. Keras's Normalization would keep old ones in functions made before.
+        features = keras.layers.BatchNormalization(
+            center=False, scale=False, epsilon=1e-12, trainable=False, name=NORMALIZED
+        )(features)
     widths = hidden_widths(head, features.shape[-1], class_count)
     if widths and head.initializer == "zeros":
         _log.warning(

@@ -12,6 +12,7 @@ import keras
 from app.backbones.backbone import Backbone
 from app.backbones.blocks import blocks
 from app.backbones.build import scale_pixels
+from app.backbones.joining import join_blocks
 from app.errors import RecipeError
 from app.heads import build_head, prior_bias
 from app.recipe import Head
@@ -55,6 +56,8 @@ def build_model(
         bias = prior_bias(class_counts, image_count, many_labels)
     keras.utils.set_random_seed(seed)
     pixels = keras.Input(base.input.shape[1:], name="pixels")
+    if head.features == "every_block":
+        base = join_blocks(base, backbone, head.pooling)
     features = base(scale_pixels(pixels, backbone))
     logits = build_head(features, head, class_count, many_labels, bias)
     return keras.Model(pixels, logits, name="classifier")

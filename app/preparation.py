@@ -27,7 +27,8 @@ from app.data.looking import Seen
 from app.data.mixing import Mixing
 from app.data.sources import list_images
 from app.data.views import view_batches
-from app.features.cutting import cut
+from app.features.cutting import Cut, cut, cut_below
+from app.heads import NORMALIZED
 from app.models import build_model, unfreeze
 from app.recipe import Recipe, Stage
 from app.training import devices
@@ -36,6 +37,7 @@ from app.training.callbacks import History, KeepBest
 from app.training.checkpoints import Checkpoints
 from app.training.learner import Learner
 from app.training.losses import Task
+from app.training.normalizing import Moments, normalize
 from app.training.stages import Trainer
 from app.training.watching import Watch
 
@@ -119,7 +121,8 @@ class Prepared:
             name: Of the stage.
             stage: The blocks that it trains are unfrozen.
         """
-        boundary = self._boundary()
+        self.normalize()
+        boundary = self._boundary(cut(self.model))
         mixes = Mixing(self.recipe.augmentation, self.recipe.seed).mixes
         views = 0 if mixes and stage.views == "auto" else boundary.views(stage)
         with ExitStack() as within:
@@ -129,10 +132,19 @@ class Prepared:
             training = partial(self.training, views=views)
             yield above or Learner(self.model, training, self.validation())
 
-    def _boundary(self) -> Boundary:
+    def normalize(self) -> None:
+        """Sets the statistics of a head that normalises its features, if it has none yet."""
+
+        def features() -> Moments:
+            below = self._boundary(cut_below(self.model, NORMALIZED))
+            return below.moments(may_cache(self.recipe))
+
+        normalize(self.model, features)
+
+    def _boundary(self, divided: Cut | None) -> Boundary:
         recipe, augmenter = self.recipe, self._augmenter()
         batch, seed = recipe.data.batch_size, recipe.seed
-        of = cut(self.model), recipe.backbone, self.image_size, self.index
+        of = divided, recipe.backbone, self.image_size, self.index
         return Boundary(*of, augmenter, batch, seed, self.kept)
 
     def _augmenter(self) -> Augmenter:

@@ -58,6 +58,10 @@ class Head:
     """The freshly initialised layers on top of the backbone.
 
     Attributes:
+        features: What the head reads: the last feature map of the backbone, or that of every
+            block.
+        normalize: Whether each feature is brought to mean 0 and variance 1 over the training
+            images.
         pooling: How a feature map becomes a vector.
         units: Widths of the hidden layers, such as 256,128; () for none.
         funnel: How many hidden layers, in place of units: their widths fall by the same
@@ -73,6 +77,8 @@ class Head:
         l2: Penalty on the squares of the dense kernels, added to the loss.
     """
 
+    features: Literal["last", "every_block"] = "last"
+    normalize: bool = False
     pooling: Literal["average", "max"] = "average"
     units: tuple[int, ...] = between(1, 65536, ())
     funnel: int = between(0, 10, 0)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
 
 from app.evaluation.metrics import measure
 
@@ -35,6 +38,24 @@ def test_counts_and_shares_are_those_counted_by_hand() -> None:
         {"precision": 0.5, "recall": 0.5, "f1": 0.5, "count": 2}
     )
     assert found["macro_f1"] == pytest.approx((6 / 7 + 0.5 + 0.0) / 3)
+
+
+@given(st.integers(2, 6), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_scores_are_those_of_scikit_learn(classes: int, count: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, count)
+    shares = random.dirichlet(np.ones(classes), count).astype("float32")
+    names = [str(number) for number in range(classes)]
+    found, said = measure(labels, shares, names), shares.argmax(axis=1)
+    order = list(range(classes))
+    wanted = reference.precision_recall_fscore_support(
+        labels, said, labels=order, zero_division=0.0
+    )
+    for each, precision, recall, f1, number in zip(names, *wanted, strict=True):
+        assert found["classes"][each] == pytest.approx(
+            {"precision": precision, "recall": recall, "f1": f1, "count": number}
+        )
+    assert found["confusion"] == reference.confusion_matrix(labels, said, labels=order).tolist()
 
 
 def test_a_class_that_never_occurs_scores_zero_without_a_warning() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from app.backbones.build import build_backbone
 from app.backbones.table import find_backbone
-from app.features.cutting import cut, fingerprint
+from app.features.cutting import cut, cut_below, fingerprint
+from app.heads import NORMALIZED
 from app.models import build_model, unfreeze
 from app.recipe import Head
 from tests.small_nets import BACKBONE, pictures, small_net
@@ -45,6 +46,29 @@ def test_both_parts_together_are_the_classifier(name: str, what: str, crossing: 
     trained = {id(weight) for weight in divided.above.trainable_weights}
     assert trained == {id(weight) for weight in model.trainable_weights}
     assert not divided.below.trainable_weights
+
+
+def test_a_normalised_head_learns_from_what_crosses_below_it() -> None:
+    head = Head(features="every_block", normalize=True)
+    model = classifier("compact", head)
+    unfreeze(model, find_backbone("compact"), "head")
+    divided, below = cut(model), cut_below(model, NORMALIZED)
+    assert divided is not None
+    assert divided.name == below.name == "backbone"
+    assert divided.shapes == below.shapes
+    assert fingerprint(divided.below) == fingerprint(below.below)
+    assert divided.above.get_layer(NORMALIZED)
+
+
+def test_frozen_blocks_of_a_head_that_hears_all_are_pooled_below() -> None:
+    model = classifier("mobilenet_v2_035", Head(features="every_block", normalize=True))
+    unfreeze(model, find_backbone("mobilenet_v2_035"), "top:2")
+    divided = cut(model)
+    assert divided is not None
+    maps = [shape for shape in divided.shapes if len(shape) == 3]
+    assert len(maps) == 1, "one map feeds the blocks that train"
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(divided.above(divided.below(pixels)), model(pixels))
 
 
 def test_what_is_below_draws_nothing() -> None:

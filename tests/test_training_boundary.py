@@ -12,6 +12,7 @@ import pytest
 
 from app import Augmentation, Head, Recipe, Stage, run
 from app.errors import CacheError
+from app.features.cutting import cut
 from app.features import cache
 from app.preparation import prepare
 from app.recipe import override
@@ -75,7 +76,7 @@ def test_views_are_few_where_blocks_are_frozen_and_new_each_epoch_elsewhere(
     views = {}
     for name, stage in staged.stages.items():
         unfreeze(prepared.model, prepared.backbone, stage.unfreeze, stage.train_batch_norm)
-        boundary = prepared._boundary()
+        boundary = prepared._boundary(cut(prepared.model))
         views[name] = boundary.views(stage)
     assert views == {"head": 1, "top": 2, "all": 0}
     assert boundary.views(Stage(epochs=3, views=5)) == 3

@@ -17,6 +17,8 @@ NEUTRAL: dict[str, Leaf] = {
     "flip": "none",
     "mixup": 0.0,
     "cutmix": 0.0,
+    "features": "last",
+    "normalize": False,
     "units": (),
     "funnel": 0,
     "batch_norm": False,

@@ -15,6 +15,8 @@ Silent = Literal["previous", "next", "reader"]
 
 SAME = "(the block before)"
 STEM = "stem"
+# What `join_blocks` adds: it belongs to the last block, and trains nothing.
+JOINED = (r"features_", SAME)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Grouping:
 
     def block_of(self, layer_name: str) -> str | None:
         """Reads the block from a layer's name; None if the name tells nothing."""
-        for pattern, block in self.names:
+        for pattern, block in (*self.names, JOINED):
             if match := re.match(pattern, layer_name):
                 return match.expand(block)
         return None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.data.looking import Seen, hash_of, look_at, looker
+from app.data.looking import Seen, hash_of, look_at
 from app.data.sources import SEPARATOR, File, Listing
 from app.data.splits import SPLITS, split, split_many_labels
 from app.errors import DataError
@@ -146,9 +146,11 @@ def look(
         file that is none.
     """
     images, unreadable = [], []
-    looker(seen.image_size if seen else 0)  # before the threads, each of which would else trace it
+    # One before the threads: each of those that called it first would make the graph ready anew.
+    first = [look_at(file.path, seen) for file in files[:1]]
     with ThreadPoolExecutor() as pool:
-        looked = pool.map(lambda file: look_at(file.path, seen), files)
+        rest = pool.map(lambda file: look_at(file.path, seen), files[1:])
+        looked = itertools.chain(first, rest)
         progress = tqdm(looked, "looking", len(files), unit=" images", disable=None, leave=False)
         for file, found in zip(files, progress, strict=True):
             if isinstance(found, str):

@@ -36,11 +36,9 @@ def measure(
     """
     if labels.ndim == 2:
         return measure_many_labels(labels, probabilities, class_names, seed)
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    positions = np.arange(len(class_names))
     predicted = probabilities.argmax(axis=1)
-    scores = precision_recall_fscore_support(labels, predicted, labels=positions, zero_division=0.0)
+    confusion = confusion_matrix(labels, predicted, len(class_names))
+    scores = _scores(confusion)
     of_truth = probabilities[np.arange(len(labels)), labels].astype("float64")
     return {
         "count": len(labels),
@@ -56,5 +54,32 @@ def measure(
             }
             for name, precision, recall, f1, count in zip(class_names, *scores, strict=True)
         },
-        "confusion": confusion_matrix(labels, predicted, labels=positions).tolist(),
+        "confusion": confusion.tolist(),
     }
+
+
+def confusion_matrix(
+    labels: NDArray[Any], predicted: NDArray[Any], class_count: int
+) -> NDArray[np.int64]:
+    """Counts the images of each class by what they were taken for.
+
+    Here and not from scikit-learn, whose import takes a CPU second of every training.
+
+    Args:
+        labels: `[n]`, from 0.
+        predicted: `[n]`, likewise.
+        class_count: One more than the highest of them, or more.
+
+    Returns:
+        `[class_count, class_count]`, rows true and columns predicted.
+    """
+    pairs = labels.astype(np.int64) * class_count + predicted
+    counts = np.bincount(pairs, minlength=class_count**2).astype(np.int64)
+    return counts.reshape(class_count, class_count)
+
+
+def _scores(confusion: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Returns precision, recall, F1 and count of each class; 0 where nothing is divided by."""
+    right, true, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    shares = [(right, said), (right, true), (2 * right, said + true)]
+    return *(part / np.maximum(whole, 1) for part, whole in shares), true

@@ -56,7 +56,7 @@ def cut(model: keras.Model) -> Cut | None:
     entering, base, features = around_backbone(model)
     inside = [] if _frozen(base) else _crossing(base)
     if not inside:
-        outside = _crossing(model)
+        outside = _below_head(model)
         below = keras.Model(model.input, outside)
         return _cut(below, keras.Model(outside, model.output, name=model.name), outside)
     if not any(len(weight.shape) > 1 for weight in keras.Model(base.input, inside).weights):
@@ -66,6 +66,13 @@ def cut(model: keras.Model) -> Cut | None:
     head = keras.Model(features, model.output)
     above = keras.Model(inputs, head(keras.Model(inside, base.output)(inputs)), name=model.name)
     return _cut(below, above, inside)
+
+
+def cut_below(model: keras.Model, layer: str) -> Cut:
+    """Divides a classifier below a layer of its head, whatever trains."""
+    read = model.get_layer(layer).input
+    above = keras.Model(read, model.output, name=model.name)
+    return _cut(keras.Model(model.input, read), above, [read])
 
 
 def fingerprint(below: keras.Model) -> str:
@@ -87,6 +94,14 @@ def _cut(below: keras.Model, above: keras.Model, tensors: list[keras.KerasTensor
 def _crossing(model: keras.Model) -> list[keras.KerasTensor]:
     """Lists the tensors that what trains reads from what is frozen."""
     return crossing(model, lambda operation, fed: fed or not _frozen(operation))
+
+
+def _below_head(model: keras.Model) -> list[keras.KerasTensor]:
+    """Lists the tensors that a head reads; its normalisation learns from them, too."""
+    learns = keras.layers.BatchNormalization
+    return crossing(
+        model, lambda layer, fed: fed or not _frozen(layer) or isinstance(layer, learns)
+    )
 
 
 def _frozen(operation: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -93,6 +93,25 @@ class Frozen:
         """Returns the rows of one view of images, in their order; none may be missing."""
         return collection.rows(_ids(images, view))
 
+    def computed(
+        self, images: Sequence[Image], view: int, what: str
+    ) -> Iterator[NDArray[np.floating[Any]]]:
+        """Yields the rows of one view of images, batch by batch, without keeping them.
+
+        Args:
+            images: Any.
+            view: Its number.
+            what: Is shown beside the progress.
+        """
+        size = batch_size()
+        bar = tqdm(total=len(images), desc=what, unit=" images", disable=None, leave=False)
+        with bar:
+            for pixels in view_batches(
+                images, view, self.augmenter, self.image_size, size, self.kept
+            ):
+                yield self._forward(pixels)
+                bar.update(len(pixels))
+
     def _compute(
         self,
         collection: Collection,
@@ -101,16 +120,11 @@ class Frozen:
         view: int,
         what: str,
     ) -> None:
-        size = batch_size()
-        batches = view_batches(images, view, self.augmenter, self.image_size, size, self.kept)
         done = 0
-        bar = tqdm(total=len(images), desc=what, unit=" images", disable=None, leave=False)
-        with collection.adding() as add, bar:
-            for pixels in batches:
-                count = len(pixels)
-                add(ids[done : done + count], self._forward(pixels))
-                done += count
-                bar.update(count)
+        with collection.adding() as add:
+            for rows in self.computed(images, view, what):
+                add(ids[done : done + len(rows)], rows)
+                done += len(rows)
 
     @cached_property
     def _forward(self) -> Callable[[tf.Tensor], NDArray[Any]]:

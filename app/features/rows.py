@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -68,6 +68,11 @@ class Rows:
             chosen = np.flatnonzero(part_of == number)
             gathered[chosen] = self._mapped(number)[where[chosen] - self._starts[number]]
         return gathered
+
+    def chunks(self, size: int = 1024) -> Iterator[Halves]:
+        """Yields all rows, so many at once."""
+        for start in range(0, len(self), size):
+            yield self.gather(np.arange(start, min(start + size, len(self))))
 
     def load(self) -> Halves:
         """Reads all rows into memory: float16 `[rows, width]`."""

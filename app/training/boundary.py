@@ -18,6 +18,7 @@ from app.features.places import row_bytes, show_size
 from app.features.walking import views_kept
 from app.recipe import Stage
 from app.training.learner import Learner
+from app.training.normalizing import Moments, moments
 
 _log = logging.getLogger("graft")
 
@@ -75,9 +76,37 @@ class Boundary:
             _log.warning("stage %s learns from images, since its cache failed: %s", name, error)
             return None
 
+    def moments(self, keep: bool) -> Moments:
+        """Returns mean and variance of what crosses it, over the training images as they are.
+
+        Args:
+            keep: Whether it is kept for the stages if that can be, with what they measure on.
+
+        Raises:
+            ValueError: If there is no boundary.
+        """
+        if self.divided is None:
+            raise ValueError("nothing is frozen")
+        frozen, train = self._frozen(self.divided), self.index.split("train")
+        what = "normalizing"
+        _log.info("the head normalizes its features over %d training images", len(train))
+        images = (*train, *self.index.split("validation"))
+        try:
+            with ExitStack() as within:
+                (collection,) = frozen.collections(1, within) if keep else (None,)
+                if collection is not None and collection.fits(len(images)):
+                    frozen.fill(collection, images, 0, what)
+                    return moments(frozen.rows(collection, train, 0).chunks())
+        except CacheError as error:
+            _log.warning("features are computed twice, since the cache failed: %s", error)
+        return moments(frozen.computed(train, 0, what))
+
+    def _frozen(self, divided: Cut) -> Frozen:
+        return Frozen(divided, self.backbone, self.image_size, self.augmenter, self.kept)
+
     def _learner(self, name: str, divided: Cut, views: int, within: ExitStack) -> Learner | None:
         train, validation = self.index.split("train"), self.index.split("validation")
-        frozen = Frozen(divided, self.backbone, self.image_size, self.augmenter, self.kept)
+        frozen = self._frozen(divided)
         opened = frozen.collections(views, within)
         count = len(train) * views + len(validation)
         size = show_size(count * row_bytes(divided.width))
