@@ -12,8 +12,8 @@ import pytest
 
 from app import Augmentation, Head, Recipe, Stage, run
 from app.errors import CacheError
-from app.features.cutting import cut
 from app.features import cache
+from app.features.cutting import cut
 from app.preparation import prepare
 from app.recipe import override
 from app.run_directory import Run
