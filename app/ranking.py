@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import comb
 from typing import Any
 
 import keras
@@ -21,7 +20,7 @@ from app.data.index import MOST_UNREADABLE, Image, look
 from app.data.sources import Listing
 from app.data.views import view_batches
 from app.errors import DataError, WeightsError
-from app.evaluation.comparison import paired_interval
+from app.evaluation.comparison import chance_explains, paired_interval
 from app.features.filling import batch_size, forward_of
 from app.features.transferability import held_out_scores, logme, ranking_precision
 
@@ -106,16 +105,9 @@ def table(found: Sequence[Ranked], many_labels: bool = False) -> str:
 
 
 def _is_as_good(one: Ranked, best: Ranked) -> bool:
-    """Whether chance explains that the best was better at more images than the other way.
-
-    The sign test, of which McNemar's is a case: if neither were better, each image at which
-    they differ would fall to one of them like a coin; the best may win so often in 2.5 % of
-    such throws. A bootstrap would call even one such image a difference.
-    """
+    """Whether chance explains that the best was better at more images than the other way."""
     won = int((best.credit > one.credit).sum())
-    thrown = won + int((best.credit < one.credit).sum())
-    ways = sum(comb(thrown, heads) for heads in range(won, thrown + 1))
-    return 40 * ways >= 1 << thrown
+    return chance_explains(won, int((best.credit < one.credit).sum()))
 
 
 def _reading(equal: Sequence[Ranked], many_labels: bool) -> list[str]:

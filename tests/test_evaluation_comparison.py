@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from app.evaluation import comparison
-from app.evaluation.comparison import paired_interval
+from app.evaluation.comparison import chance_explains, paired_interval
 
 quickly = hypothesis_settings(derandomize=True, deadline=None, max_examples=40)
 # Of each row: was the first right, was the second, and which run is it from.
@@ -135,5 +136,28 @@ def test_what_cannot_be_paired_is_refused(
         paired_interval(first, second, groups)
 
 
-def test_two_models_of_one_image_each_are_compared_by_it() -> None:
-    assert paired_interval([True], [False]) == (1.0, 1.0, 1.0)
+def test_one_image_tells_nothing_for_sure() -> None:
+    assert paired_interval([True], [False]) == (1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("better", "found"), [(5, False), (6, True)])
+def test_few_images_that_all_speak_for_one_side_may_be_chance(better: int, found: bool) -> None:
+    """By the sign test: 2 / 2**5 is more than 5 %, 2 / 2**6 is less."""
+    second = np.arange(150) >= better
+    _, low, high = paired_interval(np.ones(150), second)
+    assert (low > 0) == found
+    assert paired_interval(second, np.ones(150))[2] == pytest.approx(-low)
+    assert high > 0
+
+
+@quickly
+@given(st.integers(0, 1500), st.integers(0, 1500))
+def test_the_sign_test_is_that_of_scipy(won: int, lost: int) -> None:
+    if won + lost:
+        p = binomtest(won, won + lost, alternative="greater").pvalue
+        if abs(p - 0.025) > 0.001:
+            assert chance_explains(won, lost) == (p >= 0.025)
+
+
+def test_nothing_won_and_nothing_lost_is_chance() -> None:
+    assert chance_explains(0, 0)

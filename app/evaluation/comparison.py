@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import comb, sqrt
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from app.evaluation.intervals import RESAMPLES
 
+# Beyond it, exact sums are of numbers with hundreds of digits, and tell nothing more.
+_MOST_THROWN = 2000
 _MOST_NUMBERS = 4_000_000  # of random weights held at once: 32 MB
 
 
@@ -31,6 +34,9 @@ def paired_interval(
 
     With several runs the interval is a little wide as a rule. Only where two or three runs
     differ by much more than the luck of their test images explains is it too narrow.
+
+    Where the images that differ all speak for one side, however few they are, no resample can
+    say otherwise. So the interval reaches to 0 unless the sign test finds a difference, too.
 
     Args:
         correct_a: Whether the first model was right, or any score, `[n]`; n at least 1.
@@ -58,7 +64,27 @@ def paired_interval(
     np.add.at(counts, (image_of, run_of), 1.0)
     drawn = np.concatenate(list(_resampled(sums, counts, np.random.default_rng(seed))))
     low, high = np.percentile(drawn, [2.5, 97.5])
+    by_image = sums.sum(axis=1)
+    won, lost = int((by_image > 0).sum()), int((by_image < 0).sum())
+    if chance_explains(max(won, lost), min(won, lost)):
+        low, high = min(low, 0.0), max(high, 0.0)
     return float((sums.sum(0) / counts.sum(0)).mean()), float(low), float(high)
+
+
+def chance_explains(won: int, lost: int) -> bool:
+    """Whether one of two that are equally good would win so often in more than 2.5 % of cases.
+
+    The sign test, of which McNemar's is a case: each image at which two models differ falls to
+    one of them like a coin.
+
+    Args:
+        won: Images at which the first was better.
+        lost: At which the other was.
+    """
+    thrown = won + lost
+    if thrown > _MOST_THROWN:  # the normal approximation, with its correction for steps
+        return bool(won - lost - 1 <= 1.96 * sqrt(thrown))
+    return 40 * sum(comb(thrown, heads) for heads in range(won, thrown + 1)) >= 1 << thrown
 
 
 def _numbered(names: Sequence[Any] | None, otherwise: Sequence[int]) -> tuple[NDArray[Any], int]:
