@@ -33,6 +33,8 @@ def build_head(
     """
     if len(features.shape) == 4:  # the compact network pools its own stages
         features = _pooling(head)(features)
+    elif head.features == "last" and head.pooling == "max":
+        _log.warning("head.pooling is max, but this backbone pools its own features, by the mean")
     if head.normalize:
         # Frozen: it scales by the training images' statistics, which `normalize` sets, and not
         # by those of a batch. Keras's Normalization would keep old ones in functions made before.
@@ -40,6 +42,7 @@ def build_head(
             center=False, scale=False, epsilon=1e-12, trainable=False, name=NORMALIZED
         )(features)
     widths = hidden_widths(head, features.shape[-1], class_count)
+    _say_what_spoils(head, widths, features.shape[-1])
     if widths and head.initializer == "zeros":
         _log.warning(
             "head.initializer is zeros with hidden layers: the units of each start equal and"
@@ -57,6 +60,21 @@ def build_head(
         dtype="float32",  # also under mixed precision: half floats are too coarse for a loss
         name="logits",
     )(dropped)
+
+
+def _say_what_spoils(head: Head, widths: tuple[int, ...], feature_count: int) -> None:
+    if head.features == "every_block" and not head.normalize:
+        _log.warning(
+            "head.features is every_block, and features of different blocks differ in scale by"
+            " orders of magnitude: set head.normalize true"
+        )
+    if head.normalize and not widths and head.initializer != "zeros":
+        _log.warning(
+            "head.initializer is %s: on %d normalized features random first weights add up to"
+            " noise, which takes long to unlearn; set head.initializer zeros",
+            head.initializer,
+            feature_count,
+        )
 
 
 def hidden_widths(head: Head, feature_count: int, class_count: int) -> tuple[int, ...]:

@@ -220,3 +220,22 @@ def test_a_whole_head_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     features = features_of(width=20)
     assert np.array_equal(model(features), again(features))
     assert [float(loss) for loss in again.losses] == [float(loss) for loss in model.losses]
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (Head(features="every_block"), "set head.normalize true"),
+        (Head(normalize=True), "on 6 normalized features random first weights add up to noise"),
+        (Head(pooling="max"), "this backbone pools its own features"),
+        (Head(features="every_block", normalize=True, initializer="zeros"), ""),
+        (Head(normalize=True, units=(4,)), ""),
+        (Head(features="every_block", pooling="max", normalize=True, units=(4,)), ""),
+    ],
+)
+def test_settings_that_spoil_a_head_are_said(
+    head: Head, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(head)
+    assert said in caplog.text
+    assert bool(said) == bool(caplog.records)

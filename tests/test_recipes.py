@@ -31,7 +31,7 @@ parametrised = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.st
 
 def test_the_recipes_of_the_readme_are_all_there() -> None:
     names = {path.stem for path in RECIPES}
-    assert names == {"cats_vs_dogs", "digits", "flowers", "folder", "step_by_step"}
+    assert names == {"cats_vs_dogs", "digits", "fine_tune", "flowers", "folder", "step_by_step"}
 
 
 @pytest.fixture
