@@ -19,6 +19,7 @@ from app.backbones.table import find_backbone
 BASELINES = Path(__file__).parent / "baselines"
 ONE_STAGE = Path(__file__).parent / "one_stage.py"
 FOLDER = ROOT / "recipes" / "folder.py"
+FINE_TUNE = ROOT / "recipes" / "fine_tune.py"
 
 
 @dataclass(frozen=True)

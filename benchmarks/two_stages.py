@@ -1,14 +1,15 @@
-"""Head, then everything: Keras's guide after its two phases against `recipes/folder.py`.
+"""Head, then everything: Keras's guide after its two phases against graft's recipes.
 
     python benchmarks/two_stages.py
 
-Paired processes take turns, each round with its own seed; graft starts with an empty cache. The
-goal is a ratio of CPU seconds of at least 6, at the guide's accuracy or a better one.
+`recipes/fine_tune.py` has two stages, too; `recipes/folder.py` has one, with a head that reads all
+blocks. Paired processes take turns, each round with its own seed; graft starts with an empty cache.
+The goal is a ratio of CPU seconds of at least 6, at the guide's accuracy or a better one.
 """
 
 from comparing import compared, cpu, difference
 from measuring import alternate, goal, importing, machine, ratios
-from methods import FOLDER, arguments, baseline, graft, setting
+from methods import FINE_TUNE, FOLDER, arguments, baseline, graft, setting
 
 
 def main() -> None:
@@ -24,17 +25,19 @@ def main() -> None:
         outcomes = alternate(
             {
                 "Keras's guide": lambda seed: baseline("guide", given, seed, *phases),
+                "fine_tune.py": lambda seed: graft(FINE_TUNE, given, seed, *shorter),
                 "graft": lambda seed: graft(FOLDER, given, seed, *shorter),
             },
             asked.rounds,
         )
     print(f"{machine()}; {given.backbone}, {given.image_size} pixels\n")
     print(compared(outcomes, importing()))
-    guide, of_graft = outcomes["Keras's guide"], outcomes["graft"]
-    ratio = ratios(cpu(guide), cpu(of_graft))
-    better = "{:+.3f} ({:+.3f} to {:+.3f})".format(*difference(of_graft, guide))
-    print(f"\nCPU seconds, the guide / graft: {goal(ratio, 'at least 6')}")
-    print(f"accuracy, graft - the guide: {better}; wanted: no lower than 0")
+    guide = outcomes["Keras's guide"]
+    for name, recipe in (("fine_tune.py", "fine_tune.py"), ("graft", "folder.py")):
+        ratio = ratios(cpu(guide), cpu(outcomes[name]))
+        better = "{:+.3f} ({:+.3f} to {:+.3f})".format(*difference(outcomes[name], guide))
+        print(f"\nCPU seconds, the guide / {recipe}: {goal(ratio, 'at least 6')}")
+        print(f"accuracy, {recipe} - the guide: {better}; wanted: no lower than 0")
 
 
 if __name__ == "__main__":
