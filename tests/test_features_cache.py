@@ -153,6 +153,9 @@ def test_rows_are_gathered_by_position_from_many_parts(monkeypatch: pytest.Monke
         for positions, values in zip(wanted, gathered, strict=True):
             np.testing.assert_array_equal(values, numbers(ids[positions], 5))
         np.testing.assert_array_equal(found.load(), numbers(ids, 5))
+        chunks = list(found.chunks(300))
+        assert [len(chunk) for chunk in chunks] == [300, 300, 300, 100]
+        np.testing.assert_array_equal(np.concatenate(chunks), numbers(ids, 5))
 
 
 def test_mapped_rows_outlive_their_files() -> None:
