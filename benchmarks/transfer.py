@@ -1,4 +1,4 @@
-"""What transfer brings: `recipes/folder.py` on photographs, from ImageNet weights and from none.
+"""What transfer brings: `recipes/fine_tune.py` on photographs, from ImageNet weights and from none.
 
     KERAS_HOME=../shared/material/keras_home python benchmarks/transfer.py
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs from ImageNet weights")
     asked = parser.parse_args()
     recipe = override(
-        load_recipe_file(ROOT / "recipes" / "folder.py").recipe,
+        load_recipe_file(ROOT / "recipes" / "fine_tune.py").recipe,
         {"data.source": asked.source, "backbone": "mobilenet_v2", "image_size": 160},
     )
     print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}\n")
