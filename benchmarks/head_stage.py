@@ -5,9 +5,10 @@
 Paired processes take turns, each round with its own seed; graft starts with an empty cache, so
 that its features are computed in what is measured, and measures validation too, which the guide
 does not. graft is `recipes/folder.py` with as many epochs as the guide; the guide's head in graft
-is the same head as the guide's, on the last features alone. The goal is a ratio of CPU seconds of at least 15, at no lower test accuracy. The guide
-reads and varies its images anew in every epoch; the row with its cache is the guide of 2023 and
-later, whose pipeline keeps the first epoch's varied batches.
+is the same head as the guide's, on the last features alone. The goal is a ratio of CPU seconds of
+at least 15, at no lower test accuracy. The guide reads and varies its images anew in every epoch;
+the row with its cache is the guide of 2023 and later, whose pipeline keeps the first epoch's
+varied batches.
 """
 
 from comparing import compared, cpu
