@@ -249,7 +249,7 @@ def test_every_part_is_measured(measured: Costs) -> None:
 def test_views_are_counted_as_stages_have_them(tiny: Recipe, measured: Costs) -> None:
     from app.models import unfreeze
     from app.features.cutting import cut
-from app.preparation import prepare
+    from app.preparation import prepare
 
     prepared = prepare(override(tiny, {"preset": "medium"}))
     for stage in (
@@ -259,7 +259,8 @@ from app.preparation import prepare
         Stage(views=3),
     ):
         unfreeze(prepared.model, prepared.backbone, stage.unfreeze)
-        assert views_kept(stage, measured.varies) == prepared._boundary(cut(prepared.model)).views(stage)
+        boundary = prepared._boundary(cut(prepared.model))
+        assert views_kept(stage, measured.varies) == boundary.views(stage)
     assert views_kept(Stage(unfreeze="top:2"), varies=False) == 1
 
 
