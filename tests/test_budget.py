@@ -247,8 +247,8 @@ def test_every_part_is_measured(measured: Costs) -> None:
 
 
 def test_views_are_counted_as_stages_have_them(tiny: Recipe, measured: Costs) -> None:
-    from app.models import unfreeze
     from app.features.cutting import cut
+    from app.models import unfreeze
     from app.preparation import prepare
 
     prepared = prepare(override(tiny, {"preset": "medium"}))

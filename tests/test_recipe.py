@@ -180,7 +180,7 @@ def test_an_override_that_makes_no_sense_is_refused(changes: dict[str, Any], ans
         (Recipe(name="a", stages=[Stage()]), "stages is [Stage(epochs="),
         (Recipe(name="a", stages=None), "stages is None"),
         (Recipe(name="a", stages={"b": 3}), "stages.b is 3: it must be Stage(...)"),
-        (Recipe(name="a", stages={"b": Head()}), "stages.b is Head(features="),
+        (Recipe(name="a", stages={"b": Head()}), "stages.b is Head(features"),
         (Recipe(name="a", stages={3: Stage()}), "stages is {3: "),
         (Recipe(name="a", stages={"b.c": Stage()}), "'b.c' names a stage: use letters"),
         (Recipe(name="a", stages={"b-c": Stage()}), "'b-c' names a stage: use letters"),
