@@ -13,6 +13,7 @@ import numpy as np
 from app.backbones.blocks import around_backbone
 from app.data.batches import measuring_batches
 from app.data.index import Image, Index
+from app.features.cutting import cut_below
 from app.heads import NORMALIZED
 from app.models import unfreeze
 from app.preparation import Prepared, prepare
@@ -64,7 +65,7 @@ def findings(prepared: Prepared) -> Iterator[Finding]:
     stages = list(prepared.recipe.stages.values())
     first, last = stages[0], stages[-1]
     pixels, labels = _images(prepared, _chosen(prepared.index, prepared.recipe.seed))
-    normalize(model, lambda: moments([_read_by(model, NORMALIZED).predict_on_batch(pixels)]))
+    normalize(model, lambda: moments([cut_below(model, NORMALIZED).below.predict_on_batch(pixels)]))
     metric = build_metrics(task)[0]
     _log.info("checking the inputs of the backbone, on %d images", len(pixels))
     yield check_inputs(model, backbone, pixels)
@@ -85,10 +86,6 @@ def findings(prepared: Prepared) -> Iterator[Finding]:
     _log.info("training %d heads on labels drawn at random", DRAWS)
     yield _check_random_labels(prepared, build_loss(_plain(first), task), metric)
     yield from _check_first_steps(prepared, pixels, labels)
-
-
-def _read_by(model: keras.Model, layer: str) -> keras.Model:
-    return keras.Model(model.input, model.get_layer(layer).input)
 
 
 def _check_random_labels(prepared: Prepared, loss: Any, metric: keras.metrics.Metric) -> Finding:

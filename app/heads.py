@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.backbones.joining import POOLINGS
 from app.recipe import Head
 
 NORMALIZED = "normalized"
@@ -32,7 +33,7 @@ def build_head(
         Keras tensor of float32 logits, `[batch, 1]` or `[batch, class_count]`.
     """
     if len(features.shape) == 4:  # the compact network pools its own stages
-        features = _pooling(head)(features)
+        features = POOLINGS[head.pooling](name="pooling")(features)
     elif head.features == "last" and head.pooling == "max":
         _log.warning("head.pooling is max, but this backbone pools its own features, by the mean")
     if head.normalize:
@@ -43,12 +44,6 @@ def build_head(
         )(features)
     widths = hidden_widths(head, features.shape[-1], class_count)
     _say_what_spoils(head, widths, features.shape[-1])
-    if widths and head.initializer == "zeros":
-        _log.warning(
-            "head.initializer is zeros with hidden layers: the units of each start equal and"
-            " get equal gradients, so that only dropout or a residual input can tell them"
-            " apart; take glorot_uniform, or no hidden layer"
-        )
     for number, units in enumerate(widths, 1):
         features = _hidden_layer(head, number, units, features)
     dropped = _dropout(head, "logits")(features)
@@ -74,6 +69,12 @@ def _say_what_spoils(head: Head, widths: tuple[int, ...], feature_count: int) ->
             " noise, which takes long to unlearn; set head.initializer zeros",
             head.initializer,
             feature_count,
+        )
+    if widths and head.initializer == "zeros":
+        _log.warning(
+            "head.initializer is zeros with hidden layers: the units of each start equal and"
+            " get equal gradients, so that only dropout or a residual input can tell them"
+            " apart; take glorot_uniform, or no hidden layer"
         )
 
 
@@ -129,14 +130,6 @@ def prior_bias(
     logs = np.log(counts)
     shares: list[float] = (logs[1:] - logs[:1] if len(logs) == 2 else logs - logs.mean()).tolist()
     return shares
-
-
-def _pooling(head: Head) -> keras.Layer:
-    layer = {
-        "average": keras.layers.GlobalAveragePooling2D,
-        "max": keras.layers.GlobalMaxPooling2D,
-    }[head.pooling]
-    return layer(name="pooling")
 
 
 def _hidden_layer(head: Head, number: int, units: int, features: Any) -> Any:

@@ -8,6 +8,9 @@ from keras import layers
 from app.backbones.backbone import Backbone
 from app.backbones.blocks import blocks
 
+# How a map becomes a vector.
+POOLINGS = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+
 
 def join_blocks(base: keras.Model, backbone: Backbone, pooling: str = "average") -> keras.Model:
     """Makes a backbone give what all of its blocks found in an image.
@@ -23,7 +26,7 @@ def join_blocks(base: keras.Model, backbone: Backbone, pooling: str = "average")
     Args:
         base: From `build_backbone`, or the like of it.
         backbone: What is known of it.
-        pooling: How a map becomes a vector, `average` or `max`.
+        pooling: One of `POOLINGS`.
 
     Returns:
         A model on the same layers with the same name, features `[n, sum of the widths]` out.
@@ -31,7 +34,7 @@ def join_blocks(base: keras.Model, backbone: Backbone, pooling: str = "average")
     maps = {name: _widest(part) for name, part in blocks(base, backbone).items()}
     if len(base.output.shape) == 4:
         maps[list(maps)[-1]] = base.output
-    pool = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]
+    pool = POOLINGS[pooling]
     pooled = [
         pool(name=f"features_{name}")(each) for name, each in maps.items() if each is not None
     ]
