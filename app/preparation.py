@@ -57,6 +57,7 @@ class Prepared:
         index: Its images, looked at and divided.
         model: Freshly built: pixels in, logits out.
         provenance: Where the backbone's weights came from.
+        base: The built backbone in the model.
         seen: The images as they were looked at, if they were just now, and fit in memory.
     """
 
@@ -66,6 +67,7 @@ class Prepared:
     index: Index
     model: keras.Model
     provenance: Provenance
+    base: keras.Model
     seen: Seen | None = None
 
     @property
@@ -200,12 +202,16 @@ class Prepared:
         return len(self.index.split(split))
 
 
-def prepare(recipe: Recipe, index: Index | None = None) -> Prepared:
+def prepare(
+    recipe: Recipe, index: Index | None = None, before: Prepared | None = None
+) -> Prepared:
     """Sets up the devices, looks at the images and builds the model of a recipe.
 
     Args:
         recipe: What to do.
         index: The images, if they were looked at and divided before.
+        before: A recipe whose model is not needed any more: a backbone that stayed as it was
+            is taken over, which saves building it anew.
 
     Raises:
         GraftError: If the images, the backbone or its weights will not do.
@@ -214,7 +220,10 @@ def prepare(recipe: Recipe, index: Index | None = None) -> Prepared:
     size = recipe.data.image_size or backbone.image_size
     devices.set_up(recipe)  # first: threads can be set only until TensorFlow is at work
     listing, seen = list_images(recipe.data.source) if index is None else None, None
-    base, provenance = build_backbone(backbone, size, recipe.weights)
+    if before and _has_the_same_base(before, recipe, size):
+        base, provenance = before.base, before.provenance
+    else:
+        base, provenance = build_backbone(backbone, size, recipe.weights)
     _say_what(backbone, provenance, size, recipe)
     if listing is not None:
         data = recipe.data
@@ -228,7 +237,17 @@ def prepare(recipe: Recipe, index: Index | None = None) -> Prepared:
     model = build_classifier(recipe, backbone, base, task_of(index))
     for stage in recipe.stages.values():  # an unknown block is better said now than later
         unfreeze(model, backbone, stage.unfreeze)
-    return Prepared(recipe, backbone, size, index, model, provenance, seen)
+    return Prepared(recipe, backbone, size, index, model, provenance, base, seen)
+
+
+def _has_the_same_base(before: Prepared, recipe: Recipe, size: int) -> bool:
+    """Tells whether a backbone is the one that another recipe begins with."""
+    old = before.recipe
+    trained = any(stage.unfreeze != "head" for stage in old.stages.values())
+    drawn = recipe.weights == "none" and old.seed != recipe.seed
+    wanted = recipe.backbone, recipe.weights, size, keras.config.dtype_policy().name
+    has = old.backbone, old.weights, before.image_size, before.base.dtype_policy.name
+    return wanted == has and not trained and not drawn
 
 
 def build_classifier(

@@ -60,6 +60,17 @@ def test_a_normalised_head_learns_from_what_crosses_below_it() -> None:
     assert divided.above.get_layer(NORMALIZED)
 
 
+def test_heads_with_and_without_dropout_read_the_same_rows() -> None:
+    names = []
+    for rate in (0.0, 0.3):
+        model = classifier("mobilenet_v2_035", Head(dropout=rate))
+        unfreeze(model, find_backbone("mobilenet_v2_035"), "head")
+        divided = cut(model)
+        assert divided is not None
+        names.append(divided.name)
+    assert names == ["pooling", "pooling"]
+
+
 def test_frozen_blocks_of_a_head_that_hears_all_are_pooled_below() -> None:
     model = classifier("mobilenet_v2_035", Head(features="every_block", normalize=True))
     unfreeze(model, find_backbone("mobilenet_v2_035"), "top:2")

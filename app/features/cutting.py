@@ -97,10 +97,14 @@ def _crossing(model: keras.Model) -> list[keras.KerasTensor]:
 
 
 def _below_head(model: keras.Model) -> list[keras.KerasTensor]:
-    """Lists the tensors that a head reads; its normalisation learns from them, too."""
-    learns = keras.layers.BatchNormalization
+    """Lists the tensors that a head reads.
+
+    Its normalisation learns from them, too; and its dropout begins it even at a rate of 0, so
+    that trials with other rates find the same rows.
+    """
+    begins = (keras.layers.BatchNormalization, keras.layers.Dropout)
     return crossing(
-        model, lambda layer, fed: fed or not _frozen(layer) or isinstance(layer, learns)
+        model, lambda layer, fed: fed or not _frozen(layer) or isinstance(layer, begins)
     )
 
 
