@@ -202,9 +202,7 @@ class Prepared:
         return len(self.index.split(split))
 
 
-def prepare(
-    recipe: Recipe, index: Index | None = None, before: Prepared | None = None
-) -> Prepared:
+def prepare(recipe: Recipe, index: Index | None = None, before: Prepared | None = None) -> Prepared:
     """Sets up the devices, looks at the images and builds the model of a recipe.
 
     Args:

@@ -4,9 +4,9 @@
 
 The trials differ in learning rate and dropout. They are trained one after the other in one process,
 each with a fresh head on the backbone that was built once, on the images that were looked at once;
-one process has `cache=false`, the other an empty cache, which its first trial fills. Over images a trial costs
-minutes and the same each time: three are measured, and the sum is scaled to all. The goal is a
-ratio of CPU seconds of at least 40.
+one process has `cache=false`, the other an empty cache, which its first trial fills. Over images a
+trial costs minutes and the same each time: three are measured, and the sum is scaled to all. The
+goal is a ratio of CPU seconds of at least 40.
 """
 
 import json

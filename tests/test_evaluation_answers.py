@@ -9,24 +9,23 @@ import tensorflow as tf
 
 from app.evaluation import answers
 from app.evaluation.answers import answer
+from app.features import filling
+from app.features.folding import fold
+from app.models import unfreeze
+from app.recipe import Head
+from tests.small_nets import BACKBONE, small_net
 
 
-@pytest.fixture(scope="module")
-def model() -> keras.Model:
+@pytest.fixture(params=["head", "all"])
+def model(request: pytest.FixtureRequest) -> keras.Model:
     """Convolutions, BatchNorm that has seen something, dropout, three logits."""
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((16, 16, 3))
-    x = keras.layers.Rescaling(1 / 255)(inputs)
-    x = keras.layers.Conv2D(8, 3, use_bias=False)(x)
-    x = keras.layers.BatchNormalization()(x)
-    x = keras.layers.DepthwiseConv2D(3)(keras.layers.ReLU(6)(x))
-    x = keras.layers.BatchNormalization()(x)
-    x = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(x))
-    model = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer="he_normal")(x))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            random = np.random.default_rng(1)
-            layer.set_weights([random.uniform(0.5, 2, each.shape) for each in layer.get_weights()])
+    model = small_net(Head(dropout=0.5, initializer="he_normal"))
+    norm = model.get_layer("backbone").get_layer("stem_bn")
+    random = np.random.default_rng(1)
+    norm.set_weights([random.uniform(0.5, 2, each.shape) for each in norm.get_weights()])
+    kernel = model.get_layer("logits").kernel
+    kernel.assign(kernel * 10)  # so that the answers differ
+    unfreeze(model, BACKBONE, request.param)
     return model
 
 
@@ -41,9 +40,10 @@ def test_folded_or_not_the_answers_are_those_of_the_model(
 ) -> None:
     as_it_is, labels = answer(model, batches(), 3, "asking", many_labels)
     folded: list[int] = []
-    fold = answers.fold
-    monkeypatch.setattr(answers, "fold", lambda function: folded.append(1) or fold(function))
+    for module in (answers, filling):
+        monkeypatch.setattr(module, "fold", lambda *of: folded.append(1) or fold(*of))
     monkeypatch.setattr(answers, "PAYS_FROM", 3 * 8 * 16 * 16)
+    monkeypatch.setattr(filling, "_kept_forward", {})
     quicker, same_labels = answer(model, batches(), 3, "asking", many_labels)
     assert folded == [1], "once for all batches"
     pixels = np.concatenate([each for each, _ in batches().as_numpy_iterator()])

@@ -15,8 +15,9 @@ from app.data.augmentation import Augmenter
 from app.data.index import Image, build_index
 from app.data.sources import list_images
 from app.data.views import view_batches
+from app.features import filling
 from app.features.cutting import cut
-from app.features.filling import Frozen, batch_size, forward_of
+from app.features.filling import Frozen, batch_size, forward_of, kept_forward_of
 from app.models import unfreeze
 from app.recipe import Augmentation
 from tests.making import make_folder
@@ -134,6 +135,24 @@ def test_for_a_gpu_the_graph_is_compiled_and_small_batches_are_filled_up(
     found = forward_of(below)(tf.constant(pixels))
     assert found.shape == plain.shape
     np.testing.assert_allclose(found, plain, atol=1e-5)
+
+
+def test_a_forward_is_made_again_for_other_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    forward = filling.forward_of
+    monkeypatch.setattr(filling, "forward_of", lambda below: made.append(1) or forward(below))
+    monkeypatch.setattr(filling, "_kept_forward", {})
+    model = small_net()
+    unfreeze(model, BACKBONE, "head")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), "uint8")
+    once, again = (kept_forward_of(frozen(model=model).cut)(pixels) for _ in range(2))
+    assert made == [1]
+    np.testing.assert_array_equal(once, again)
+    kernel = model.get_layer("backbone").get_layer("stem_conv").kernel
+    kernel.assign(np.array(kernel) * 2)
+    changed = kept_forward_of(frozen(model=model).cut)(pixels)
+    assert made == [1, 1]
+    assert not np.array_equal(once, changed)
 
 
 def test_the_same_contents_have_one_row(images: tuple[Image, ...]) -> None:

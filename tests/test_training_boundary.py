@@ -120,7 +120,7 @@ def test_a_second_run_finds_the_features_of_the_first(
     def fail(*_: object) -> None:
         raise AssertionError("features were computed again")
 
-    monkeypatch.setattr("app.features.filling.forward_of", fail)
+    monkeypatch.setattr("app.features.filling.kept_forward_of", fail)
     run(override(head, {"learning_rate": 1e-2, "dropout": 0.4}), tmp_path / "two")
 
 

@@ -23,12 +23,14 @@ class Cut:
         above: Such a list in, logits out. Whatever trains is in it.
         name: The layers whose outputs cross the boundary, with `+` between them.
         shapes: Of the tensors that cross it, without the batch.
+        head_alone: Whether all of the backbone lies below.
     """
 
     below: keras.Model
     above: keras.Model
     name: str
     shapes: tuple[tuple[int, ...], ...]
+    head_alone: bool
 
     @property
     def width(self) -> int:
@@ -58,21 +60,22 @@ def cut(model: keras.Model) -> Cut | None:
     if not inside:
         outside = _below_head(model)
         below = keras.Model(model.input, outside)
-        return _cut(below, keras.Model(outside, model.output, name=model.name), outside)
+        above = keras.Model(outside, model.output, name=model.name)
+        return _cut(below, above, outside, head_alone=True)
     if not any(len(weight.shape) > 1 for weight in keras.Model(base.input, inside).weights):
         return None
     below = keras.Model(model.input, keras.Model(base.input, inside)(entering))
     inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in inside]
     head = keras.Model(features, model.output)
     above = keras.Model(inputs, head(keras.Model(inside, base.output)(inputs)), name=model.name)
-    return _cut(below, above, inside)
+    return _cut(below, above, inside, head_alone=False)
 
 
 def cut_below(model: keras.Model, layer: str) -> Cut:
     """Divides a classifier below a layer of its head, whatever trains."""
     read = model.get_layer(layer).input
     above = keras.Model(read, model.output, name=model.name)
-    return _cut(keras.Model(model.input, read), above, [read])
+    return _cut(keras.Model(model.input, read), above, [read], head_alone=True)
 
 
 def fingerprint(below: keras.Model) -> str:
@@ -85,10 +88,12 @@ def fingerprint(below: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _cut(below: keras.Model, above: keras.Model, tensors: list[keras.KerasTensor]) -> Cut:
+def _cut(
+    below: keras.Model, above: keras.Model, tensors: list[keras.KerasTensor], head_alone: bool
+) -> Cut:
     names = [tensor._keras_history.operation.name for tensor in tensors]
     shapes = tuple(tuple(tensor.shape[1:]) for tensor in tensors)
-    return Cut(below, above, "+".join(names), shapes)
+    return Cut(below, above, "+".join(names), shapes, head_alone)
 
 
 def _crossing(model: keras.Model) -> list[keras.KerasTensor]:

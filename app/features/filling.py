@@ -33,6 +33,7 @@ from app.features.rows import Rows, row_ids
 # What a CPU handles best, and a GPU, which wants more at once.
 BATCH, GPU_BATCH = 8, 64
 _log = logging.getLogger("graft")
+_kept_forward: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Frozen:
 
     @cached_property
     def _forward(self) -> Callable[[tf.Tensor], NDArray[Any]]:
-        return forward_of(self.cut.below)
+        return kept_forward_of(self.cut)
 
     def _key(self) -> dict[str, str | int]:
         """Says everything that decides the numbers of a row but the image and its view."""
@@ -167,6 +168,19 @@ def forward_of(below: keras.Model) -> Callable[[tf.Tensor], NDArray[Any]]:
         return [tensor.numpy() for tensor in folded(tf.convert_to_tensor(pixels))]
 
     return _in_one_size(forward) if _on_gpu() else lambda pixels: _rows(forward(pixels))
+
+
+def kept_forward_of(cut: Cut) -> Callable[[tf.Tensor], NDArray[Any]]:
+    """Returns `forward_of` what is below a cut: that which was returned last, if it is the same.
+
+    Stages, the measuring after them and the next run of a search mostly ask for the same, and
+    making it ready takes a CPU second.
+    """
+    key = cut.name, cut.below.input.shape, keras.config.dtype_policy().name, fingerprint(cut.below)
+    if _kept_forward.get("key") != key:
+        _kept_forward.update(key=key, forward=forward_of(cut.below))
+    forward: Callable[[tf.Tensor], NDArray[Any]] = _kept_forward["forward"]
+    return forward
 
 
 def batch_size() -> int:
