@@ -30,7 +30,6 @@ def build_manifest(
         image size, backbone, weights with their hash, the data's fingerprint and counts,
         seed, precision, engine, versions, hardware.
     """
-    packages = {"tensorflow", keras.config.backend(), "keras", "albumentations", "numpy"}
     counts = {name: len(index.split(name)) for name in SPLITS}
     return {
         "class_names": list(index.class_names),
@@ -45,6 +44,14 @@ def build_manifest(
             "unreadable": [[str(path), reason] for path, reason in index.unreadable],
         },
         "seed": recipe.seed,
+        **surroundings(),
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """Writes down with what, and on what, something is computed."""
+    packages = {"tensorflow", keras.config.backend(), "keras", "albumentations", "numpy"}
+    return {
         "precision": keras.config.dtype_policy().name,
         "engine": keras.config.backend(),
         "versions": {

@@ -65,8 +65,8 @@ def rank(candidates: Sequence[Candidate], listing: Listing) -> list[Ranked]:
     """
     for note in listing.notes:
         _log.info("%s: %s", listing.root, note)
-    images = _look(listing)
-    targets = _targets(listing, images)
+    images = readable(listing)
+    targets = targets_of(listing, images)
     if (targets.min(axis=0) == targets.max(axis=0)).all():
         raise DataError(f"the {len(images)} images of {listing.root} all show the same: add others")
     found = []
@@ -125,7 +125,7 @@ def _reading(equal: Sequence[Ranked], many_labels: bool) -> list[str]:
     ]
 
 
-def _look(listing: Listing) -> list[Image]:
+def readable(listing: Listing) -> list[Image]:
     """Looks at every file; leaves out what is no image, and what is there twice."""
     found, unreadable = look(listing.files)
     for path, reason in unreadable:
@@ -144,7 +144,8 @@ def _look(listing: Listing) -> list[Image]:
     return list(images.values())
 
 
-def _targets(listing: Listing, images: Sequence[Image]) -> NDArray[np.float64]:
+def targets_of(listing: Listing, images: Sequence[Image]) -> NDArray[np.float64]:
+    """Returns 1 where an image belongs to a class or carries its label, else 0; `[n, classes]`."""
     columns = {name: column for column, name in enumerate(listing.class_names)}
     targets = np.zeros((len(images), len(columns)))
     for row, image in zip(targets, images, strict=True):
@@ -163,11 +164,12 @@ def _score(
     if not np.isfinite(features).all():
         raise WeightsError("its features are not finite numbers: give other weights")
     scores = held_out_scores(features, targets)
-    credit = ranking_precision(scores, targets) if many_labels else _is_right(scores, targets)
+    credit = ranking_precision(scores, targets) if many_labels else is_right(scores, targets)
     return Ranked(candidate, logme(features, targets), credit, speed)
 
 
-def _is_right(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+def is_right(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns 1 where the largest score is that of the class, else 0; `[n]`."""
     right: NDArray[np.float64] = (scores.argmax(axis=1) == targets.argmax(axis=1)).astype(float)
     return right
 

@@ -36,7 +36,8 @@ class Augmentation:
     """How training images are varied.
 
     Attributes:
-        preset: Strength of the albumentations pipeline; rand_augment draws its operations.
+        preset: Strength of the albumentations pipeline; rand_augment draws its operations, and
+            contrastive is for pretraining, whose views have little in common.
         operations: How many of rand_augment's operations each image goes through.
         magnitude: How strong rand_augment's operations are, from 0 to 10.
         flip: Which mirror images are as good as the image.
@@ -45,7 +46,7 @@ class Augmentation:
             that of another; 0 for none. With mixup each batch draws one of the two.
     """
 
-    preset: Literal["none", "light", "medium", "strong", "rand_augment"] = "light"
+    preset: Literal["none", "light", "medium", "strong", "rand_augment", "contrastive"] = "light"
     operations: int = between(1, 10, 2)
     magnitude: float = between(0.0, 10.0, 5.0)
     flip: Literal["none", "horizontal", "both"] = "horizontal"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import itertools
 import json
 import os
@@ -18,6 +17,7 @@ from app.errors import RecipeError, RunError
 from app.files import write_whole
 from app.recipe import Recipe, from_json
 from app.settings import differences, to_json
+from app.working import locked
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,7 @@ class Run:
         Raises:
             RunError: If one is at it.
         """
-        with (self.directory / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.directory} is being trained by another process: wait for it, or stop it"
-                ) from None
-            for left in self.directory.rglob(".partial-*"):  # of processes that were killed
-                if left.is_file():
-                    left.unlink()
+        with locked(self.directory):
             yield
 
     def test_images(self) -> list[Path]:
@@ -138,15 +129,29 @@ def new_run(recipe: Recipe, directory: Path | None = None) -> Run:
     Raises:
         RunError: If it cannot be written, or holds something already.
     """
-    _check_writable(recipe, directory)
-    place = directory or _runs_of(recipe)
+    return Run(new_place(recipe.name, to_json(recipe), directory), recipe)
+
+
+def new_place(name: str, recipe: str, directory: Path | None = None) -> Path:
+    """Makes a new directory and writes `recipe.json` into it.
+
+    Args:
+        name: Of the recipe.
+        recipe: As it will be run, JSON.
+        directory: Where; `runs/<name>/<date and time>` if None.
+
+    Raises:
+        RunError: If it cannot be written, or holds something already.
+    """
+    check_writable(name, directory)
+    place = directory or _runs_of(name)
     try:
         place.mkdir(parents=True, exist_ok=True)
         place = directory or _make_numbered(place)
-        write_whole(place / "recipe.json", to_json(recipe))
+        write_whole(place / "recipe.json", recipe)
     except OSError as error:
         raise RunError(_unwritable(place, error.strerror)) from error
-    return Run(place, recipe)
+    return place
 
 
 def begun_run(recipe: Recipe, directory: Path | None) -> Run | None:
@@ -183,13 +188,18 @@ def check_place(recipe: Recipe, directory: Path | None = None) -> None:
     """
     begun = begun_run(recipe, directory)
     if begun is None:
-        _check_writable(recipe, directory)
+        check_writable(recipe.name, directory)
     elif not os.access(begun.directory, os.W_OK | os.X_OK):
         raise RunError(_unwritable(begun.directory, "no permission to write in it"))
 
 
-def _check_writable(recipe: Recipe, directory: Path | None) -> None:
-    place = directory or _runs_of(recipe)
+def check_writable(name: str, directory: Path | None) -> None:
+    """Makes sure that `new_place` will do, and writes nothing.
+
+    Raises:
+        RunError: If it will not.
+    """
+    place = directory or _runs_of(name)
     try:
         if directory and directory.is_dir() and any(map(_is_something, directory.iterdir())):
             raise RunError(f"{place} is not empty: name a new directory with --run-dir")
@@ -211,8 +221,8 @@ def _unwritable(place: Path, reason: str | None) -> str:
     return f"{place} cannot be written ({reason}): name another with --run-dir"
 
 
-def _runs_of(recipe: Recipe) -> Path:
-    return Path("runs") / recipe.name
+def _runs_of(name: str) -> Path:
+    return Path("runs") / name
 
 
 def _make_numbered(parent: Path) -> Path:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ from app.recipe import Recipe, check
 from app.run_directory import Run, begun_run, new_run
 from app.training import devices
 from app.training.lessons import lessons
+from app.working import logged, said_if_stopped
 
 MEASURED = ("validation", "test")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _log = logging.getLogger("graft")
 
 
@@ -53,7 +52,7 @@ def run(recipe: Recipe, directory: Path | None = None, until: float = math.inf) 
         _log.info("%s is finished: nothing is left to do", begun.directory)
         return begun
     started = begun or new_run(recipe, directory)
-    with _said_if_stopped(started), started.locked(), _logged(started):
+    with said_if_stopped(started.directory), started.locked(), logged(started.log):
         devices.set_up(recipe)  # first: threads can be set only until TensorFlow is at work
         if begun and started.model.is_file():
             evaluate(started)
@@ -218,52 +217,10 @@ def _measure(
 
 
 @contextmanager
-def _logged(started: Run) -> Iterator[None]:
-    """Writes what is said meanwhile to the run's `log.txt` too."""
-    handler = _LogFile(started.log, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level = _log.level
-    _log.setLevel(logging.INFO)  # whatever a program that calls us shows of it
-    _log.addHandler(handler)
-    try:
-        yield
-    finally:
-        _log.removeHandler(handler)
-        _log.setLevel(level)
-        with suppress(OSError):  # what it could not write was said when it tried
-            handler.close()
-
-
-@contextmanager
 def _nothing_left_of_a_false_start(started: Run) -> Iterator[None]:
     """Takes the directory away again if training cannot even begin."""
     try:
         yield
     except BaseException:
         shutil.rmtree(started.directory, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def _said_if_stopped(started: Run) -> Iterator[None]:
-    """Says how to go on with a run that was stopped by Ctrl-C, or by a full disk."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if started.directory.is_dir():  # else it was stopped before it could begin
-            _log.warning("stopped: go on with the same command and --resume %s", started.directory)
-        raise
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise RunError(
-            f"{started.directory} cannot be written ({error.strerror}): make room,"
-            f" then go on with the same command and --resume {started.directory}"
-        ) from error
-
-
-class _LogFile(logging.FileHandler):
-    """A log that cannot be written stops a run like any other of its files."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         raise

@@ -19,7 +19,13 @@ from app.recipe import Augmentation
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A  # noqa: N812  # after the line above; the name its users know
 
-_SMALLEST_CROP = {"light": 0.6, "medium": 0.5, "strong": 0.3, "rand_augment": 0.6}
+_SMALLEST_CROP = {
+    "light": 0.6,
+    "medium": 0.5,
+    "strong": 0.3,
+    "rand_augment": 0.6,
+    "contrastive": 0.15,
+}
 _REFLECTED = 4  # what lies beyond an image's border: its mirror image
 
 
@@ -28,8 +34,10 @@ def transforms(augmentation: Augmentation, size: int) -> list[Any]:
 
     Args:
         augmentation: Of preset `none`, `light` (crop and flip), `medium` (and colour, small
-            turns), `strong` (and blur, noise, wider crops, a part hidden) or
-            `rand_augment` (light, and operations drawn for each image).
+            turns), `strong` (and blur, noise, wider crops, a part hidden),
+            `rand_augment` (light, and operations drawn for each image) or `contrastive`
+            (narrow crops, strong colour, grey, blur: what SimCLR does, arXiv 2002.05709,
+            appendix A, at half its strength of colour).
         size: Side of the square images in pixels; they keep it.
     """
     preset = augmentation.preset
@@ -47,6 +55,12 @@ def transforms(augmentation: Augmentation, size: int) -> list[Any]:
         chosen += [
             A.OneOf([A.GaussianBlur(), A.GaussNoise(), A.ToGray(), A.Posterize()], p=0.5),
             A.CoarseDropout(hole_height_range=(0.1, 0.35), hole_width_range=(0.1, 0.35), p=0.5),
+        ]
+    if preset == "contrastive":
+        chosen += [
+            A.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, p=0.8),
+            A.ToGray(p=0.2),
+            A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, size / 80), p=0.3),
         ]
     if preset == "rand_augment" and augmentation.magnitude > 0:
         drawn = operations(augmentation.magnitude)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,29 @@ def list_folder(root: Path) -> Listing:
         raise DataError(f"{where} cannot be read: {error.strerror}; make it readable") from error
 
 
+def list_unlabelled(source: str) -> Listing:
+    """Lists the image files of a source, whatever they show.
+
+    Args:
+        source: A folder, in which every image file counts, at any depth; or what else
+            `list_images` takes.
+
+    Returns:
+        A listing without class names.
+
+    Raises:
+        DataError: If there is none, or no image in it.
+    """
+    with suppress(OSError, RuntimeError):  # `list_images` says what is wrong with the name
+        folder = Path(source).expanduser()
+        if source and folder.is_dir() and not (folder / "dataset_info.json").is_file():
+            root = folder.absolute()
+            return Listing(root, (), tuple(_list_any(root)))
+    listing = list_images(source)
+    files = tuple(File(file.path, (), "") for file in listing.files)
+    return Listing(listing.root, (), files, listing.notes)
+
+
 def natural_order(name: str) -> list[tuple[int, int, str]]:
     """A sorting key that counts digits as numbers: "2" before "10", "b" after "a10"."""
     parts = re.findall(r"\d+|\D+", name)
@@ -222,6 +246,15 @@ def _list_class(folder: Path, split: str) -> Iterator[File]:
         for name in sorted(names, key=natural_order):
             if name[0] != "." and name.lower() not in _LITTER:
                 yield File(Path(inside) / name, (folder.name,), split)
+
+
+def _list_any(root: Path) -> Iterator[File]:
+    files = [file for file in _list_class(root, "") if file.path.suffix.lower() in _ENDINGS]
+    if not files:
+        endings = ", ".join(sorted(_ENDINGS))
+        raise DataError(f"{root} has no images in it, at any depth: files end with {endings}")
+    for file in files:
+        yield File(file.path, (), "")
 
 
 def _raise(error: OSError) -> None:

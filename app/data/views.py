@@ -71,7 +71,7 @@ def read_and_vary(
         uint8 `[batch, size, size, 3]`.
     """
     with tf.init_scope():
-        read = _nothing(image_size) if held else _reader(image_size)
+        read = _nothing(image_size) if held else reader(image_size)
     if kept is None and augmenter is None:
         return read(paths)
     missing = tf.range(0 if held else tf.size(paths, tf.int64), dtype=tf.int64)
@@ -110,7 +110,7 @@ def _nothing(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 @cache
-def _reader(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def reader(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """Reads paths `[batch]`; traced once a process, since that takes most of a second."""
     spec = tf.TensorSpec([image_size, image_size, 3], tf.uint8)
 

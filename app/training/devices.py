@@ -12,12 +12,17 @@ import keras
 import tensorflow as tf
 
 from app.errors import DataError, EngineError
+from app.pretrain_recipe import Pretraining
 from app.recipe import Recipe
 
 # Steps that a GPU makes before Python looks in again. A quick step takes a GPU some
 # milliseconds and the return to Python one; a bar should still move a few times a second.
 AT_ONCE = 16
 _log = logging.getLogger("graft")
+
+
+# Both say alike how they are computed.
+Computed = Recipe | Pretraining
 
 
 def gpus() -> list[str]:
@@ -34,7 +39,7 @@ def precision(asked: str, gpu_count: int) -> str:
     return asked
 
 
-def jit_compile(recipe: Recipe, gpu_count: int) -> bool:
+def jit_compile(recipe: Computed, gpu_count: int) -> bool:
     """Returns whether XLA compiles the training step.
 
     By default it does on one GPU whose results need not repeat bit by bit: Keras cannot
@@ -76,7 +81,7 @@ def sent_ahead(batches: tf.data.Dataset, devices: Sequence[str]) -> tf.data.Data
     return batches.apply(tf.data.experimental.copy_to_device(f"/{devices[0]}")).prefetch(1)
 
 
-def set_up(recipe: Recipe) -> None:
+def set_up(recipe: Computed) -> None:
     """Sets seeds, dtype policy and threads, and makes operations repeatable if asked to.
 
     Raises:
@@ -97,7 +102,7 @@ def set_up(recipe: Recipe) -> None:
         _log.info("precision: %s", policy)
 
 
-def _settle_engine(recipe: Recipe) -> None:
+def _settle_engine(recipe: Computed) -> None:
     """Leaves the GPUs to JAX if that computes; TensorFlow still reads the images."""
     if keras.config.backend() != "jax":
         return

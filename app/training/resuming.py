@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import RunError
 from app.training.callbacks import Resumable, bring_back
@@ -94,15 +95,7 @@ class Checkpointer(keras.callbacks.Callback):
         Raises:
             RunError: If it is of another model.
         """
-        model.optimizer.build(model.trainable_variables)
-        variables = dict(_variables(self._whole, model))
-        if set(variables) != {name for name in saved.arrays if name.split("/")[0] in _KINDS}:
-            raise RunError(
-                "the checkpoint is of other variables than the model has now:"
-                " go on where the run was begun, with the same versions"
-            )
-        for name, variable in variables.items():
-            variable.assign(saved.arrays[name])
+        put_back(self._whole, model, saved)
         for counter in self._counters:
             name = type(counter).__name__
             counter.resume(saved.state["callbacks"][name])
@@ -141,9 +134,7 @@ class Checkpointer(keras.callbacks.Callback):
             "moment": asdict(at),
             "callbacks": counters,
         }
-        arrays = {
-            name: np.array(variable) for name, variable in _variables(self._whole, self.model)
-        }
+        arrays = arrays_of(self._whole, self.model)
         for each in self._counters:
             name = type(each).__name__
             arrays |= {f"{name}/{i:05d}": array for i, array in enumerate(each.arrays)}
@@ -154,6 +145,33 @@ class Checkpointer(keras.callbacks.Callback):
         self._checkpoints.write(number, Checkpoint(state, arrays))
         ended = time.monotonic()
         self._due = ended + (ended - began) * (1 / BUDGET - 1)
+
+
+def arrays_of(whole: keras.Model, fitted: keras.Model) -> dict[str, NDArray[Any]]:
+    """Copies every variable of a model, and of the optimizer of what is fitted of it."""
+    return {name: np.array(variable) for name, variable in _variables(whole, fitted)}
+
+
+def put_back(whole: keras.Model, fitted: keras.Model, saved: Checkpoint) -> None:
+    """Gives variables the values that they had when `arrays_of` copied them.
+
+    Args:
+        whole: The model.
+        fitted: What is fitted of it, compiled.
+        saved: Holds the arrays.
+
+    Raises:
+        RunError: If it is of another model.
+    """
+    fitted.optimizer.build(fitted.trainable_variables)
+    variables = dict(_variables(whole, fitted))
+    if set(variables) != {name for name in saved.arrays if name.split("/")[0] in _KINDS}:
+        raise RunError(
+            "the checkpoint is of other variables than the model has now:"
+            " go on where the run was begun, with the same versions"
+        )
+    for name, variable in variables.items():
+        variable.assign(saved.arrays[name])
 
 
 def _variables(whole: keras.Model, fitted: keras.Model) -> Iterator[tuple[str, keras.Variable]]:

@@ -1,0 +1,96 @@
+"""Whole generated images, each made again from its number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.data.generated.colors import Colors, palette
+from app.data.generated.fractals import draw_fractal, paint_fractal
+from app.data.generated.shapes import outline, paint_contours, paint_leaves
+from app.data.generated.textures import texture
+
+KINDS = ("fractal", "contours", "leaves", "texture")
+# Leaves look most like photographs, whose parts hide one another.
+_SHARES = (0.25, 0.2, 0.4, 0.15)
+# Where the numbers of images begin that have no class: no class has as many of its own.
+_WITHOUT_CLASS = 1 << 62
+
+
+def generate(
+    numbers: Iterable[int], size: int, seed: int = 0, kind: str | None = None
+) -> NDArray[np.uint8]:
+    """Makes images by their numbers.
+
+    Args:
+        numbers: From 0 on; the same number, seed and size give the same image each time.
+        size: Side of the images in pixels.
+        seed: Another one gives other images.
+        kind: One of `KINDS`; each image draws its own if None.
+
+    Returns:
+        uint8 `[n, size, size, 3]`, RGB.
+    """
+    made = [_image(_random(seed, number, _WITHOUT_CLASS), size, kind) for number in numbers]
+    return np.stack(made) if made else np.empty((0, size, size, 3), np.uint8)
+
+
+def generate_of_classes(
+    numbers: Iterable[int], class_count: int, size: int, seed: int = 0
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Makes images of shapes that can be told apart, on whatever lies behind them.
+
+    A class is a fractal or an outline. How it lies, its colours and what is behind it differ
+    from image to image.
+
+    Args:
+        numbers: From 0 on; see `generate`.
+        class_count: How many classes.
+        size: Side of the images in pixels.
+        seed: Another one gives other images of other classes.
+
+    Returns:
+        uint8 `[n, size, size, 3]`, RGB, and the classes, int64 `[n]`.
+    """
+    wanted = list(numbers)
+    classes = np.array([number % class_count for number in wanted], np.int64)
+    made = [
+        _shown(_random(seed, class_number, 0), _random(seed, number, 1), size, class_number % 2)
+        for number, class_number in zip(wanted, classes.tolist(), strict=True)
+    ]
+    return np.stack(made) if made else np.empty((0, size, size, 3), np.uint8), classes
+
+
+def _random(seed: int, number: int, kind: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, kind], counter=[0, 0, 0, number]))
+
+
+def _image(random: np.random.Generator, size: int, kind: str | None) -> NDArray[np.uint8]:
+    chosen = kind or KINDS[int(np.searchsorted(np.cumsum(_SHARES), random.random()))]
+    if chosen == "texture":
+        return _bytes(texture(random, size))
+    if chosen == "leaves":
+        behind = _behind(random, size)
+        return _bytes(paint_leaves(random, behind, np.roll(behind[::-1], size // 3, axis=1)))
+    return _shown(random, random, size, KINDS.index(chosen))
+
+
+def _shown(
+    of_class: np.random.Generator, random: np.random.Generator, size: int, kind: int
+) -> NDArray[np.uint8]:
+    if KINDS[kind] == "fractal":
+        return _bytes(paint_fractal(random, draw_fractal(of_class), _behind(random, size)))
+    return _bytes(paint_contours(random, outline(of_class), _behind(random, size)))
+
+
+def _behind(random: np.random.Generator, size: int) -> Colors:
+    if random.random() < 0.5:
+        return texture(random, size)
+    return np.broadcast_to(palette(random, 1), (size, size, 3)).copy()
+
+
+def _bytes(image: Colors) -> NDArray[np.uint8]:
+    made: NDArray[np.uint8] = np.clip(np.round(image), 0, 255).astype(np.uint8)
+    return made

@@ -1,0 +1,1 @@
+"""Pretraining: a backbone learns from images without labels, or from generated ones."""

@@ -1,0 +1,177 @@
+"""The whole story of pretraining: images in, a backbone out that others can start from."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.backbones.backbone import Backbone
+from app.backbones.build import build_backbone
+from app.backbones.table import find_backbone
+from app.backbones.weights import Provenance
+from app.data.index import Image
+from app.data.photographs import PHOTOGRAPHS, SOURCE, photographs
+from app.data.sources import list_unlabelled
+from app.errors import DataError, EngineError, RecipeError, RunError
+from app.files import whole_file
+from app.manifest import surroundings
+from app.models import uncompiled
+from app.pretrain_recipe import Pretraining, check, from_json
+from app.pretraining.instances import Files, Instances, Regions
+from app.pretraining.learning import Learning
+from app.pretraining.networks import build_network
+from app.pretraining.probing import Probe, read_probe
+from app.pretraining.views import Views
+from app.ranking import readable
+from app.run_directory import new_place
+from app.settings import differences, to_json
+from app.training import devices
+from app.training.checkpoints import Checkpoints
+from app.working import locked, logged, said_if_stopped
+
+# Images are read larger than views are, so that a narrow crop still shows details.
+READ_LARGER = 1.5
+# Of a channel, in levels: images that differ by less are all alike.
+_LEAST_DIFFERENCE = 2.0
+_log = logging.getLogger("graft")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """One execution of pretraining.
+
+    Attributes:
+        directory: Everything about it lies in it.
+        recipe: As it was run, overrides included.
+    """
+
+    directory: Path
+    recipe: Pretraining
+
+    @property
+    def model(self) -> Path:
+        """The backbone alone, a Keras model; there once all steps are taken."""
+        return self.directory / "model.keras"
+
+
+def pretrain(recipe: Pretraining, directory: Path | None = None) -> Pretrained:
+    """Trains a backbone without labels, and leaves a directory that others start from.
+
+    `graft train RECIPE --weights DIRECTORY` does.
+
+    Args:
+        recipe: What to do.
+        directory: Where; `runs/<recipe>/<date and time>` if None. What was begun there with the
+            same recipe is gone on with from its last checkpoint.
+
+    Raises:
+        GraftError: If the recipe, its images, its weights or the directory will not do, or if
+            the features collapse.
+    """
+    check(recipe)
+    begun = opened(recipe, directory)
+    if begun and begun.model.is_file():
+        _log.info("%s is finished: nothing is left to do", begun.directory)
+        return begun
+    devices.set_up(recipe)  # first: threads can be set only until TensorFlow is at work
+    if recipe.method == "byol" and keras.config.backend() != "tensorflow":
+        raise EngineError("method is byol, which computes with TensorFlow: unset KERAS_BACKEND")
+    backbone = find_backbone(recipe.backbone)
+    size = recipe.data.image_size or backbone.image_size
+    base, provenance = build_backbone(backbone, size, recipe.weights)
+    instances, about = _instances(recipe, size)
+    probe = read_probe(recipe.data.probe, size) if recipe.data.probe else None
+    started = begun or Pretrained(new_place(recipe.name, to_json(recipe), directory), recipe)
+    place = started.directory
+    with said_if_stopped(place), locked(place), logged(place / "log.txt"):
+        _learn(started, backbone, base, Views(recipe, size, instances), probe)
+        _write_manifest(started, size, provenance, about)
+        with whole_file(started.model) as temporary:
+            uncompiled(base).save(temporary)
+    return started
+
+
+def opened(recipe: Pretraining, directory: Path | None) -> Pretrained | None:
+    """Opens what was begun with a recipe in a directory; None if nothing was.
+
+    Raises:
+        RunError: If it was begun with another recipe.
+    """
+    file = directory and directory / "recipe.json"
+    if directory is None or file is None or not file.is_file():
+        return None
+    try:
+        found = from_json(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, RecipeError) as error:
+        raise RunError(f"{file} is no recipe of pretraining: {error}") from error
+    if found != recipe:
+        raise RunError(
+            f"{directory} was begun with another recipe ({'; '.join(differences(found, recipe))}):"
+            " go on with that one, or name a new directory with --run-dir"
+        )
+    return Pretrained(directory, recipe)
+
+
+def _learn(
+    started: Pretrained, backbone: Backbone, base: keras.Model, views: Views, probe: Probe | None
+) -> None:
+    recipe, place = started.recipe, started.directory
+    network = build_network(recipe, backbone, base)
+    learning = Learning(recipe, network, views, probe, Checkpoints(place / "checkpoints"), place)
+    began = time.monotonic()
+    learning.learn()
+    _log.info("pretraining took %.0f minutes", (time.monotonic() - began) / 60)
+
+
+def _instances(recipe: Pretraining, size: int) -> tuple[Instances | None, dict[str, Any]]:
+    """Finds the images to tell apart, and says what they are."""
+    source = recipe.data.source
+    if not source:
+        return None, {"source": "generated"}
+    if source == SOURCE:
+        known = [vars(each) for each in PHOTOGRAPHS]
+        return Regions(photographs(), recipe.seed), {"source": source, "photographs": known}
+    listing = list_unlabelled(source)
+    images = readable(listing)
+    asked = round(recipe.data.batch_size * (1 - recipe.data.generated))
+    if len(images) < max(asked, 2):
+        raise DataError(
+            f"{listing.root} has {len(images)} different images, and a step takes {asked}:"
+            " lower data.batch_size, or raise data.generated"
+        )
+    files = Files(images, round(size * READ_LARGER))
+    _check_differences(files, images, str(listing.root))
+    _log.info("%s: %d images", listing.root, len(images))
+    return files, {"source": source, "images": len(images)}
+
+
+def _check_differences(files: Files, images: Sequence[Image], root: str) -> None:
+    """Looks at some of the images: such as are all alike teach nothing."""
+    some = np.arange(0, len(images), max(len(images) // 32, 1), dtype=np.int64)
+    pixels = np.stack(files.images(some)).astype(np.float32)
+    if pixels.std(axis=0).mean() < _LEAST_DIFFERENCE:
+        raise DataError(f"the images of {root} are all alike: there is nothing to tell apart")
+
+
+def _write_manifest(
+    started: Pretrained, size: int, provenance: Provenance, about: dict[str, Any]
+) -> None:
+    import json
+
+    from app.files import write_whole
+
+    content = {
+        "backbone": started.recipe.backbone,
+        "image_size": size,
+        "weights": vars(provenance),
+        "data": about,
+        **surroundings(),
+    }
+    write_whole(started.directory / "manifest.json", json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,119 @@
+"""Batches of views: two of each image, made by the number of the step alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from app.data.augmentation import Augmenter
+from app.data.generated import generate, generate_of_classes
+from app.pretrain_recipe import Pretraining
+from app.pretraining.instances import Instances
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+# What numbers of generated images are moved by, so that none is varied as another image is.
+_GENERATED_KEYS = 1 << 40
+
+
+@dataclass(frozen=True)
+class Views:
+    """The way from a number of a step to what is learned from in it.
+
+    Attributes:
+        recipe: Says how many images, and how they are varied.
+        size: Side of the views in pixels.
+        instances: Images to tell apart, beside generated ones; None for those alone.
+    """
+
+    recipe: Pretraining
+    size: int
+    instances: Instances | None
+
+    def batches(self, first: int, steps: int) -> tf.data.Dataset:
+        """Returns the batches of some steps.
+
+        Args:
+            first: Counted from the start of pretraining.
+            steps: How many.
+
+        Returns:
+            Dataset of uint8 `[rows, size, size, 3]` and int64 `[rows]`: the first views of all
+            images and then their second ones, and zeros; or, for classification, one view each
+            and its class.
+        """
+        augmenter = Augmenter(self.recipe.augmentation, self.size, self.recipe.seed)
+
+        def in_numpy(step: NDArray[np.int64]) -> Batch:
+            if self.recipe.method == "classification":
+                return self._named(int(step), augmenter)
+            return self._paired(int(step), augmenter)
+
+        def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            pixels, labels = tf.numpy_function(in_numpy, [step], [tf.uint8, tf.int64])
+            shape = [self.rows, self.size, self.size, 3]
+            return tf.ensure_shape(pixels, shape), tf.ensure_shape(labels, [self.rows])
+
+        return tf.data.Dataset.range(first, first + steps).map(batch, 2).prefetch(2)
+
+    @property
+    def rows(self) -> int:
+        """Views a step."""
+        count = self.recipe.data.batch_size
+        return count if self.recipe.method == "classification" else 2 * count
+
+    def _named(self, step: int, augmenter: Augmenter) -> Batch:
+        count, seed = self.recipe.data.batch_size, self.recipe.seed
+        random = np.random.default_rng([seed, step])
+        # The same class comes with another number each time, and so as another image.
+        numbers = step * count + np.arange(count)
+        drawn = random.integers(0, self.recipe.classes, count)
+        numbers = numbers * self.recipe.classes + drawn
+        pixels, classes = generate_of_classes(
+            numbers.tolist(), self.recipe.classes, self.size, seed
+        )
+        return augmenter(pixels, 1, numbers), classes
+
+    def _paired(self, step: int, augmenter: Augmenter) -> Batch:
+        count, seed = self.recipe.data.batch_size, self.recipe.seed
+        made = round(count * self.recipe.data.generated) if self.instances else count
+        images: list[NDArray[np.uint8]] = []
+        keys: list[int] = []
+        epochs: list[int] = []
+        if self.instances is not None:
+            epoch, numbers = _numbers(step, count - made, self.instances.count, seed)
+            images.extend(self.instances.images(numbers))
+            keys += numbers.tolist()
+            epochs += epoch.tolist()
+        if made:
+            numbers = step * made + np.arange(made)
+            images.extend(generate(numbers.tolist(), self.size, seed))
+            keys += (numbers + _GENERATED_KEYS).tolist()
+            epochs += [0] * made
+        views = [
+            augmenter([image], 2 * epoch + view, [key])
+            for view in (1, 2)
+            for image, key, epoch in zip(images, keys, epochs, strict=True)
+        ]
+        return np.concatenate(views), np.zeros(2 * count, np.int64)
+
+
+def _numbers(
+    step: int, count: int, of: int | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns of each image of a step its epoch and its number, each one once an epoch."""
+    places = step * count + np.arange(count)
+    if of is None:
+        return np.zeros_like(places), places
+    epochs = places // of
+    orders = {int(epoch): _order(int(epoch), of, seed) for epoch in np.unique(epochs)}
+    numbers = [orders[place // of][place % of] for place in places.tolist()]
+    return epochs, np.array(numbers, np.int64)
+
+
+@lru_cache(maxsize=4)
+def _order(epoch: int, count: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(count)

@@ -1,0 +1,76 @@
+"""What surrounds the work in a directory: a lock, a log, a word on being stopped.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from app.errors import RunError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_log = logging.getLogger("graft")
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keeps other processes from working in a directory; see `Run.locked`."""
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{directory} is being trained by another process: wait for it, or stop it"
+            ) from None
+        for left in directory.rglob(".partial-*"):  # of processes that were killed
+            if left.is_file():
+                left.unlink()
+        yield
+
+
+@contextmanager
+def logged(file: Path) -> Iterator[None]:
+    """Writes what is said meanwhile to a file too."""
+    handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = _log.level
+    _log.setLevel(logging.INFO)  # whatever a program that calls us shows of it
+    _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(level)
+        with suppress(OSError):  # what it could not write was said when it tried
+            handler.close()
+
+
+@contextmanager
+def said_if_stopped(directory: Path) -> Iterator[None]:
+    """Says how to go on with what was stopped by Ctrl-C, or by a full disk."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if directory.is_dir():  # else it was stopped before it could begin
+            _log.warning("stopped: go on with the same command and --resume %s", directory)
+        raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunError(
+            f"{directory} cannot be written ({error.strerror}): make room,"
+            f" then go on with the same command and --resume {directory}"
+        ) from error
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written stops a run like any other of its files."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        raise
