@@ -4,6 +4,7 @@ These are the names that recipes use. None of them loads TensorFlow before it is
 """
 
 from app.cli import main
+from app.pretrain_recipe import Pretraining, Unlabelled
 from app.recipe import Augmentation, Data, Head, Recipe, Stage, override
 from app.run_directory import Run
 from app.verbs import evaluate, export, load_steps, run
@@ -13,9 +14,11 @@ __all__ = [
     "Augmentation",
     "Data",
     "Head",
+    "Pretraining",
     "Recipe",
     "Run",
     "Stage",
+    "Unlabelled",
     "__version__",
     "evaluate",
     "export",

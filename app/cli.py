@@ -14,16 +14,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from app import commands
+from app import commands, pretraining_command
 from app.commands import RunRecipe
 from app.errors import GraftError, RecipeError
+from app.explaining import explain
 from app.options import OPTIONS, usage
+from app.pretrain_recipe import Pretraining
 from app.recipe import Recipe
-from app.recipe_file import RecipeFile, first_line, load_recipe_file
+from app.recipe_file import RecipeFile, first_line, load_pretraining_file, load_recipe_file
 from app.version import __version__
 
 _COMMANDS = {
     "train": "train a recipe in its stages, and measure the result",
+    "pretrain": "train a backbone on images without labels, or on generated ones",
     "show": "print a recipe with every setting, changed as asked",
     "diagnose": "check a recipe the way a careful engineer does, before training it",
     "find-lr": "find a learning rate by a range test, with a plot",
@@ -43,11 +46,11 @@ class _Parser(argparse.ArgumentParser):
         raise GraftError(f"{message}; `{self.prog} --help` says more")
 
 
-def main(recipe: Recipe, run: RunRecipe | None = None) -> None:
+def main(recipe: Recipe | Pretraining, run: RunRecipe | None = None) -> None:
     """Runs a recipe as a script: `python recipes/x.py [--setting value ...]`.
 
     The same as `graft train recipes/x.py [--setting value ...]`, which finds a `run`
-    of the recipe's own by that name.
+    of the recipe's own by that name; or as `graft pretrain`.
 
     Args:
         recipe: May be changed from the command line.
@@ -55,9 +58,12 @@ def main(recipe: Recipe, run: RunRecipe | None = None) -> None:
             directory asked for, or None, and returns the finished run.
     """
     about = first_line(sys.modules["__main__"].__doc__)
-    file = RecipeFile(Path(sys.argv[0]), recipe, run, about)
-    called = f"python {sys.argv[0]}"
-    sys.exit(_guarded(lambda: _on_recipe("train", file, sys.argv[1:], called)))
+    place, called, arguments = Path(sys.argv[0]), f"python {sys.argv[0]}", sys.argv[1:]
+    if isinstance(recipe, Pretraining):
+        unlabelled = RecipeFile(place, recipe, None, about)
+        sys.exit(_guarded(lambda: _pretrain(unlabelled, arguments, called)))
+    file = RecipeFile(place, recipe, run, about)
+    sys.exit(_guarded(lambda: _on_recipe("train", file, arguments, called)))
 
 
 def graft() -> None:
@@ -199,6 +205,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if asked.command is None:
         parser.print_help()
         return 0
+    if asked.command == "pretrain":
+        unlabelled = load_pretraining_file(Path(asked.recipe))
+        return _pretrain(unlabelled, asked.settings, f"graft pretrain {asked.recipe}")
     if asked.command in OPTIONS:
         file = load_recipe_file(Path(asked.recipe))
         called = f"graft {asked.command} {asked.recipe}"
@@ -230,13 +239,28 @@ def _check_command(command: str = "-", first: str = "-h") -> None:
         raise GraftError(f"the recipe comes first: graft {command} RECIPE {first} ...")
 
 
-def _on_recipe(command: str, file: RecipeFile, arguments: Sequence[str], called: str) -> int:
-    """Runs a command on a recipe: what is none of its options is a setting."""
+def _pretrain(file: RecipeFile[Pretraining], arguments: Sequence[str], called: str) -> int:
+    """Pretrains: what is none of its options is a setting."""
     if _asks_for_help(arguments):
-        return commands.explain(file, usage(called, command), OPTIONS[command])
+        return explain(file, usage(called, "pretrain"), OPTIONS["pretrain"])
+    given, options = _given("pretrain", arguments)
+    return pretraining_command.pretrain(file, given, **options)
+
+
+def _given(command: str, arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Divides arguments into settings and the options of a command."""
     given = _pairs(arguments)
     names = [option.name for option in OPTIONS[command]]
-    options = {name: given.pop(name) for name in names if name in given}
+    return given, {name: given.pop(name) for name in names if name in given}
+
+
+def _on_recipe(
+    command: str, file: RecipeFile[Recipe], arguments: Sequence[str], called: str
+) -> int:
+    """Runs a command on a recipe: what is none of its options is a setting."""
+    if _asks_for_help(arguments):
+        return explain(file, usage(called, command), OPTIONS[command])
+    given, options = _given(command, arguments)
     work = {
         "train": commands.train,
         "show": commands.show,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from app.ablation.parts import default_parts, without
 from app.budget.request import planned_before, read_minutes
 from app.errors import CacheError, ExportError, RecipeError
 from app.evaluation.tables import class_table, confusion_table, label_table, split_line
-from app.options import Option
+from app.explaining import say
 from app.recipe import Recipe, check, override, stage_named
 from app.recipe_file import RecipeFile
 from app.run_directory import Run, check_place, open_finished_run, open_run
@@ -29,7 +28,7 @@ RunRecipe = Callable[[Recipe, Path | None], Run]
 
 
 def train(
-    file: RecipeFile,
+    file: RecipeFile[Recipe],
     given: Mapping[str, str],
     run_dir: str | None = None,
     resume: str | None = None,
@@ -42,13 +41,8 @@ def train(
         raise RecipeError(
             f"{file.path} has a `run` of its own, which cannot be planned: leave out --minutes"
         )
-    if resume is not None and run_dir not in (None, resume):
-        raise RecipeError("--run-dir and --resume name two places for the run: keep one of them")
+    place = place_of(run_dir, resume)
     recipe = _changed(file.recipe, given)
-    where = run_dir if resume is None else resume
-    if where is not None and not where.strip():
-        raise RecipeError("the directory of the run is empty: give one, or leave the option out")
-    place = None if where is None else Path(where).expanduser()
     if resume is not None and place:
         open_run(place)
     if length and (planned := planned_before(recipe, place)):
@@ -64,11 +58,25 @@ def train(
         finished = run(recipe, place)
     if not isinstance(finished, Run):
         raise RecipeError(f"{file.path}: its `run` must return the run that it made")
-    _say(finished.directory)
+    say(finished.directory)
     return 0
 
 
-def find_lr(file: RecipeFile, given: Mapping[str, str], stage: str | None = None) -> int:
+def place_of(run_dir: str | None, resume: str | None) -> Path | None:
+    """Returns the directory that was asked for, if one was.
+
+    Raises:
+        RecipeError: If two were, or an empty name.
+    """
+    if resume is not None and run_dir not in (None, resume):
+        raise RecipeError("--run-dir and --resume name two places for the run: keep one of them")
+    where = run_dir if resume is None else resume
+    if where is not None and not where.strip():
+        raise RecipeError("the directory of the run is empty: give one, or leave the option out")
+    return None if where is None else Path(where).expanduser()
+
+
+def find_lr(file: RecipeFile[Recipe], given: Mapping[str, str], stage: str | None = None) -> int:
     """Finds a learning rate; the last line is where the plot lies."""
     recipe = _changed(file.recipe, given)
     stage_named(recipe, stage)
@@ -76,11 +84,11 @@ def find_lr(file: RecipeFile, given: Mapping[str, str], stage: str | None = None
     finding = verbs.load("app.finding")
     others = [word for name, text in given.items() for word in (f"--{name}", text)]
     for line in finding.describe(finding.find(recipe, stage), file.path, others):
-        _say(line)
+        say(line)
     return 0
 
 
-def diagnose(file: RecipeFile, given: Mapping[str, str]) -> int:
+def diagnose(file: RecipeFile[Recipe], given: Mapping[str, str]) -> int:
     """Prints what each check of a recipe found.
 
     Returns:
@@ -91,14 +99,14 @@ def diagnose(file: RecipeFile, given: Mapping[str, str]) -> int:
     passed = True
     for finding in verbs.load("app.diagnosing", engine="tensorflow").diagnose(recipe):
         passed = passed and finding.passed
-        _say(f"{'pass' if finding.passed else 'FAIL'}  {finding.name}: {finding.number:.3g}")
+        say(f"{'pass' if finding.passed else 'FAIL'}  {finding.name}: {finding.number:.3g}")
         for line in (finding.said, *finding.details):
-            _say(f"      {line}")
+            say(f"      {line}")
     return 0 if passed else 1
 
 
 def ablate(
-    file: RecipeFile,
+    file: RecipeFile[Recipe],
     given: Mapping[str, str],
     over: str = "",
     seeds: str = "3",
@@ -121,40 +129,16 @@ def ablate(
 
     place = None if output is None else Path(output).expanduser()
     found = start(recipe, parts, int(seeds), place, file.run or verbs.run)
-    _say(table(found.effects))
-    _say(found.directory)
+    say(table(found.effects))
+    say(found.directory)
     return 1 if found.failed else 0
 
 
-def show(file: RecipeFile, given: Mapping[str, str]) -> int:
+def show(file: RecipeFile[Recipe], given: Mapping[str, str]) -> int:
     """Prints a recipe as it would be run."""
     for leaf in settings.leaves(_changed(file.recipe, given)).values():
-        _say(f"{leaf.path} = {settings.show(leaf.value)}")
+        say(f"{leaf.path} = {settings.show(leaf.value)}")
     return 0
-
-
-def explain(file: RecipeFile, usage: str, options: Sequence[Option]) -> int:
-    """Lists the settings of a recipe: what they are now, what they mean, what they can be."""
-    check(file.recipe)
-    _say(f"usage: {usage}\n")
-    if file.about:
-        _say(f"{file.about}\n")
-    _say("A bare name changes every setting of that name: --epochs 3")
-    _say(f"A longer one changes one: --{next(iter(file.recipe.stages))}.epochs 3\n")
-    if options:
-        _say("options:")
-        for option in options:
-            _say(f"  {option.usage}\n{_indented(option.about)}")
-        _say("")
-    _say("settings of this recipe, with what they are now:")
-    for leaf in settings.leaves(file.recipe).values():
-        _say(f"  --{leaf.path} {settings.show(leaf.value)}")
-        _say(_indented(leaf.about if leaf.kind is str else f"{leaf.about} Takes {leaf.takes}."))
-    return 0
-
-
-def _indented(text: str) -> str:
-    return textwrap.indent(textwrap.fill(text, 90), " " * 6)
 
 
 def _changed(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
@@ -175,13 +159,13 @@ def evaluate(directory: Path) -> int:
     """Measures a finished run again and prints what was found."""
     metrics = verbs.evaluate(open_finished_run(directory))
     for split, measured in metrics.items():
-        _say(f"{split}: {split_line(measured)}")
+        say(f"{split}: {split_line(measured)}")
     classes = metrics["test"]["classes"]
     if "confusion" in metrics["test"]:
-        _say(class_table(classes))
-        _say(confusion_table(metrics["test"]["confusion"], list(classes)))
+        say(class_table(classes))
+        say(confusion_table(metrics["test"]["confusion"], list(classes)))
     else:
-        _say(label_table(classes))
+        say(label_table(classes))
     return 0
 
 
@@ -192,7 +176,7 @@ def export(directory: Path, output: Path) -> int:
     above = next(each for each in (output, *output.absolute().parents) if each.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise ExportError(f"{output} cannot be written: give a folder to --output")
-    _say(verbs.export(found, output))
+    say(verbs.export(found, output))
     return 0
 
 
@@ -255,7 +239,7 @@ def rank_backbones(source: str, images: int | None, only: str | None) -> int:
     ranking = verbs.load("app.ranking")
     found = ranking.rank(candidates, listing)
     if found:
-        _say(ranking.table(found, listing.many_labels))
+        say(ranking.table(found, listing.many_labels))
     return 0 if found else 1
 
 
@@ -264,12 +248,12 @@ def backbones() -> int:
     from app.backbones.table import BACKBONES
     from app.backbones.weights import is_cached, weights_folder
 
-    _say(f"{'name':22} {'pixels':>6} {'parameters':>11}  ImageNet weights")
+    say(f"{'name':22} {'pixels':>6} {'parameters':>11}  ImageNet weights")
     for backbone in BACKBONES.values():
         here = "on this machine" if is_cached(backbone) else "to be downloaded"
         here = here if backbone.weights_file else "none"
-        _say(f"{backbone.name:22} {backbone.image_size:6} {backbone.parameters:11,}  {here}")
-    _say(f"ImageNet weights are looked for in {weights_folder()}")
+        say(f"{backbone.name:22} {backbone.image_size:6} {backbone.parameters:11,}  {here}")
+    say(f"ImageNet weights are looked for in {weights_folder()}")
     return 0
 
 
@@ -282,16 +266,12 @@ def cache(clear: bool, unused_days: int | None) -> int:
     folder, limit = places.features_folder(), places.show_size(places.limit())
     if clear:
         removed, in_use = keeping.clear(unused_days or 0)
-        _say(f"removed {keeping.summary(removed)} from {folder}")
+        say(f"removed {keeping.summary(removed)} from {folder}")
         if in_use:
-            _say(f"kept {keeping.summary(in_use)}, in use")
+            say(f"kept {keeping.summary(in_use)}, in use")
         return 0
     listed = keeping.kept()
     if listed:
-        _say(keeping.table(listed))
-    _say(f"{keeping.summary(listed)} of at most {limit} in {folder}")
+        say(keeping.table(listed))
+    say(f"{keeping.summary(listed)} of at most {limit} in {folder}")
     return 0
-
-
-def _say(line: object) -> None:
-    print(line)  # noqa: T201  # standard output is what a command answers with

@@ -41,6 +41,15 @@ OPTIONS = {
             " and depth are chosen to fit; settings that are given stay",
         ),
     ),
+    "pretrain": (
+        Option(
+            "run_dir",
+            "DIR",
+            "where the backbone is written, or gone on with if it was begun there;"
+            " runs/<recipe>/<date and time> if left out",
+        ),
+        Option("resume", "DIR", "the directory to go on with from its last checkpoint"),
+    ),
     "show": (),
     "find-lr": (
         Option(

@@ -8,14 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from app import pretrain_recipe
 from app.errors import RecipeError
+from app.pretrain_recipe import Pretraining
 from app.recipe import Recipe, from_json
+
+AnyRecipe = TypeVar("AnyRecipe", Recipe, Pretraining)
 
 
 @dataclass(frozen=True)
-class RecipeFile:
+class RecipeFile(Generic[AnyRecipe]):
     """What a recipe file defines.
 
     Attributes:
@@ -26,27 +30,46 @@ class RecipeFile:
     """
 
     path: Path
-    recipe: Recipe
+    recipe: AnyRecipe
     run: Callable[..., Any] | None = None
     about: str = ""
 
 
-def load_recipe_file(path: Path) -> RecipeFile:
+def load_recipe_file(path: Path) -> RecipeFile[Recipe]:
     """Loads a recipe file without running the recipe.
 
     Raises:
         RecipeError: If there is none, or if it fails or defines no recipe.
     """
+    return _load_file(path, Recipe, from_json)
+
+
+def load_pretraining_file(path: Path) -> RecipeFile[Pretraining]:
+    """Loads a file that defines what to pretrain, without doing it.
+
+    Raises:
+        RecipeError: If there is none, or if it fails or defines nothing of the kind.
+    """
+    return _load_file(path, Pretraining, pretrain_recipe.from_json)
+
+
+def _load_file(
+    path: Path, kind: type[AnyRecipe], read: Callable[[str], AnyRecipe]
+) -> RecipeFile[AnyRecipe]:
     if path.is_dir():
         path = path / "recipe.json"  # a run can be run again
     if not path.is_file():
         raise RecipeError(f"{path} does not exist: give the file of a recipe")
     if path.suffix == ".json":
-        return RecipeFile(path, _from_json(path))
+        return RecipeFile(path, _from_json(path, read))
     module = _load(path)
     recipe, run = getattr(module, "recipe", None), getattr(module, "run", None)
-    if not isinstance(recipe, Recipe):
-        raise RecipeError(f"{path} defines no recipe: it needs `recipe = Recipe(...)`")
+    if not isinstance(recipe, kind):
+        other = "pretrain" if isinstance(recipe, Pretraining) else "train"
+        hint = f"; `graft {other}` takes what it defines" if recipe is not None else ""
+        raise RecipeError(
+            f"{path} defines no recipe: it needs `recipe = {kind.__name__}(...)`{hint}"
+        )
     if run is not None and not callable(run):
         raise RecipeError(f"{path} defines `run`, but not as a function: call it something else")
     return RecipeFile(path, recipe, run, first_line(module.__doc__))
@@ -57,9 +80,9 @@ def first_line(docstring: str | None) -> str:
     return (docstring or "").strip().partition("\n")[0]
 
 
-def _from_json(path: Path) -> Recipe:
+def _from_json(path: Path, read: Callable[[str], AnyRecipe]) -> AnyRecipe:
     try:
-        return from_json(path.read_text("utf-8"))
+        return read(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, RecipeError) as error:
         raise RecipeError(f"{path} cannot be read as a recipe: {error}") from error
 

@@ -47,25 +47,34 @@ def check_ready(recipe: Recipe) -> None:
     Raises:
         GraftError: If one is not.
     """
-    _check_backbone(recipe)
-    _check_source(recipe.data.source)
+    check_backbone(recipe.backbone, recipe.weights, recipe.data.image_size)
+    check_source(recipe.data.source)
 
 
-def _check_backbone(recipe: Recipe) -> None:
+def check_backbone(name: str, weights: str, image_size: int | None) -> None:
+    """Makes sure that a backbone, its weights and the size of its images are possible.
+
+    Raises:
+        GraftError: If one is not.
+    """
     from app.backbones.backbone import check_size
     from app.backbones.table import find_backbone
     from app.backbones.weights import embedded_file, given_file
 
-    backbone = find_backbone(recipe.backbone)
-    check_size(backbone, recipe.data.image_size or backbone.image_size)
-    if recipe.weights == "embedded":
+    backbone = find_backbone(name)
+    check_size(backbone, image_size or backbone.image_size)
+    if weights == "embedded":
         embedded_file(backbone)
-    elif recipe.weights not in ("imagenet", "none"):
-        given_file(recipe.weights)
+    elif weights not in ("imagenet", "none"):
+        given_file(weights)
 
 
-def _check_source(source: str) -> None:
-    """Lists a folder only if it is none, to say so: a large one is listed once, later."""
+def check_source(source: str) -> None:
+    """Lists a folder only if it is none, to say so: a large one is listed once, later.
+
+    Raises:
+        DataError: If it is none.
+    """
     from app.data.sources import list_images
 
     with suppress(OSError):  # such as a name that is too long

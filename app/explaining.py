@@ -1,0 +1,43 @@
+"""What commands say to whoever called them. Standard library only."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from app import settings
+from app.options import Option
+from app.recipe import Recipe
+from app.recipe_file import AnyRecipe, RecipeFile
+
+
+def say(line: object) -> None:
+    """Prints a line on standard output."""
+    print(line)  # noqa: T201  # standard output is what a command answers with
+
+
+def explain(file: RecipeFile[AnyRecipe], usage: str, options: Sequence[Option]) -> int:
+    """Lists the settings of a recipe: what they are now, what they mean, what they can be."""
+    listed = settings.leaves(file.recipe)
+    say(f"usage: {usage}\n")
+    if file.about:
+        say(f"{file.about}\n")
+    example, of = "batch_size 64", "data"
+    if isinstance(file.recipe, Recipe):
+        example, of = "epochs 3", next(iter(file.recipe.stages))
+    say(f"A bare name changes every setting of that name: --{example}")
+    say(f"A longer one changes one: --{of}.{example}\n")
+    if options:
+        say("options:")
+        for option in options:
+            say(f"  {option.usage}\n{_indented(option.about)}")
+        say("")
+    say("settings of this recipe, with what they are now:")
+    for leaf in listed.values():
+        say(f"  --{leaf.path} {settings.show(leaf.value)}")
+        say(_indented(leaf.about if leaf.kind is str else f"{leaf.about} Takes {leaf.takes}."))
+    return 0
+
+
+def _indented(text: str) -> str:
+    return textwrap.indent(textwrap.fill(text, 90), " " * 6)

@@ -1,0 +1,24 @@
+"""Make a better backbone of many images without labels: all that lie in a folder, at any depth.
+
+    graft pretrain recipes/pretrain_unlabelled.py --data.source ~/unlabelled
+    graft train recipes/folder.py --backbone compact --weights runs/pretrain_unlabelled/<id>
+
+`--data.probe ~/photos` measures beside it how well the features tell labelled images apart.
+"""
+
+from app import Augmentation, Pretraining, Unlabelled, main
+
+recipe = Pretraining(
+    name="pretrain_unlabelled",
+    data=Unlabelled(batch_size=128, generated=0.0),
+    # Crops, colours and blur that differ: what two views still have in common is what they show.
+    augmentation=Augmentation("contrastive"),
+    backbone="compact",
+    weights="none",
+    method="dcl",
+    steps=2000,
+    learning_rate=2e-3,
+)
+
+if __name__ == "__main__":
+    main(recipe)

@@ -1,0 +1,51 @@
+"""Recipes of pretraining: what goes together, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app import Augmentation, Pretraining, Unlabelled
+from app.errors import RecipeError
+from app.pretrain_recipe import check, from_json, override
+from app.settings import to_json
+
+GENERATED = Pretraining(name="a", data=Unlabelled(generated=1.0))
+
+
+def test_a_recipe_is_read_back_as_it_was_written() -> None:
+    recipe = override(GENERATED, {"projection": (64,), "batch_size": 16, "preset": "strong"})
+    assert from_json(to_json(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("recipe", "answer"),
+    [
+        (Pretraining(name="a"), "no images named: give a folder with --data.source FOLDER"),
+        (replace(GENERATED, name="a/b"), "name is 'a/b'"),
+        (replace(GENERATED, projection=()), "projection is empty"),
+        (replace(GENERATED, steps=0), "steps is 0: it must be"),
+        (replace(GENERATED, method="simclr"), "method is 'simclr': it must be"),
+        (
+            replace(GENERATED, data=Unlabelled("x", generated=1.0)),
+            "data.generated is 1, which leaves no place for data.source",
+        ),
+        (
+            replace(GENERATED, method="classification", data=Unlabelled("x", generated=0.5)),
+            "method is classification, of generated shapes alone",
+        ),
+        (replace(GENERATED, augmentation=Augmentation("none")), "both views of an image are the"),
+        (replace(GENERATED, augmentation=Augmentation(mixup=0.2)), "mixup and cutmix blend labels"),
+        (replace(GENERATED, jit_compile=True), "jit_compile is true and deterministic is true"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(recipe: Pretraining, answer: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        check(recipe)
+    assert answer in str(error.value)
+
+
+def test_a_setting_that_there_is_not_is_answered_with_the_nearest() -> None:
+    with pytest.raises(RecipeError, match="a has no setting 'step'. Did you mean 'steps'"):
+        override(GENERATED, {"step": 3})

@@ -1,0 +1,178 @@
+"""Pretraining, from images to a backbone that a recipe starts from."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from app import Pretraining, Recipe, Unlabelled, run
+from app.data.generated import generate
+from app.errors import DataError, RunError, WeightsError
+from app.pretrain_recipe import override
+from app.pretraining import learning
+from app.pretraining.running import Pretrained, pretrain
+from app.recipe import override as override_recipe
+from app.training.checkpoints import Checkpoints
+
+TINY = Pretraining(
+    name="tiny",
+    data=Unlabelled(generated=1.0, batch_size=8, image_size=32),
+    projection=(16, 8),
+    steps=4,
+    checkpoint_steps=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "graft")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty images at two depths, beside what is none."""
+    place = tmp_path_factory.mktemp("unlabelled")
+    (place / "deep" / "er").mkdir(parents=True)
+    for number, image in enumerate(generate(range(20), 40)):
+        inside = place / "deep" / "er" if number % 2 else place
+        cv2.imwrite(str(inside / f"{number}.png"), image)
+    (place / "notes.txt").write_text("no image")
+    (place / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    return place
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    return pretrain(TINY, tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def weights_of(done: Pretrained) -> list[np.ndarray]:
+    return keras.models.load_model(done.model, compile=False).get_weights()
+
+
+def rows_of(done: Pretrained) -> list[dict[str, str]]:
+    with (done.directory / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("method", ["dcl", "barlow_twins", "byol", "classification"])
+def test_every_method_learns_and_leaves_a_backbone(method: str, tmp_path: Path) -> None:
+    done = pretrain(override(TINY, {"method": method}), tmp_path / "run")
+    rows = rows_of(done)
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert all(float(row["effective_rank"]) > 1 for row in rows)
+    assert all(np.isfinite(weight).all() for weight in weights_of(done))
+
+
+def test_a_recipe_starts_from_what_was_pretrained(
+    finished: Pretrained, tiny: Recipe, tmp_path: Path
+) -> None:
+    of_head = {"weights": str(finished.directory), "unfreeze": "head", "epochs": 1}
+    trained = run(override_recipe(tiny, of_head), tmp_path / "run")
+    base = keras.models.load_model(trained.model, compile=False).get_layer("backbone")
+    for found, wanted in zip(base.get_weights(), weights_of(finished), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_pretraining_goes_on_to_the_same_weights_after_a_stop(
+    finished: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Checkpoints.write
+
+    def killed(self: Checkpoints, number: int, checkpoint: object) -> None:
+        write(self, number, checkpoint)  # type: ignore[arg-type]  # handed on
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(TINY, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.keras").exists(), "what is half trained is not finished"
+    monkeypatch.setattr(Checkpoints, "write", write)
+    again = pretrain(TINY, tmp_path / "run")
+    for found, wanted in zip(weights_of(again), weights_of(finished), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert [row["loss"] for row in rows_of(again)] == [row["loss"] for row in rows_of(finished)]
+
+
+def test_a_folder_is_learned_from_whatever_its_images_show(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = pretrain(override(TINY, {"data.source": str(folder), "generated": 0.25}), tmp_path / "a")
+    assert done.model.is_file()
+    assert "20 images" in caplog.text
+    assert re.search(r"left out: .*broken.jpg", caplog.text)
+
+
+def test_a_probe_says_how_well_classes_are_told(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = pretrain(override(TINY, {"data.probe": str(photos)}), tmp_path / "run")
+    assert all(0 <= float(row["probe"]) <= 1 for row in rows_of(done))
+    assert re.search(r"step 4/4  loss \d.*  effective rank \d.*  probe [01]\.\d+", caplog.text)
+
+
+def test_what_is_finished_is_left_as_it_is(
+    finished: Pretrained, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = finished.model.read_bytes()
+    pretrain(TINY, finished.directory)
+    assert "is finished: nothing is left to do" in caplog.text
+    assert finished.model.read_bytes() == before
+
+
+def test_a_directory_of_another_recipe_is_refused(finished: Pretrained) -> None:
+    with pytest.raises(RunError, match=r"begun with another recipe \(steps: 4 -> 5\)"):
+        pretrain(override(TINY, {"steps": 5}), finished.directory)
+
+
+def test_more_images_a_step_than_there_are_is_refused(folder: Path, tmp_path: Path) -> None:
+    changed = override(TINY, {"data.source": str(folder), "generated": 0.0, "batch_size": 32})
+    with pytest.raises(DataError, match="20 different images, and a step takes 32: lower data."):
+        pretrain(changed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_that_are_all_alike_are_refused(tmp_path: Path) -> None:
+    for number in range(12):  # other bytes, the same picture
+        image = np.full((32, 32, 3), 100, np.uint8)
+        image[0, number] = 101
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    changed = override(TINY, {"data.source": str(tmp_path), "generated": 0.0})
+    with pytest.raises(DataError, match="are all alike: there is nothing to tell apart"):
+        pretrain(changed, tmp_path / "run")
+
+
+def test_copies_of_one_image_are_one_image(folder: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        shutil.copy(folder / "0.png", tmp_path / f"{number}.png")
+    changed = override(TINY, {"data.source": str(tmp_path), "generated": 0.0})
+    with pytest.raises(DataError, match="has 1 different images"):
+        pretrain(changed, tmp_path / "run")
+
+
+def test_weights_of_another_network_are_refused(finished: Pretrained, tmp_path: Path) -> None:
+    changed = override(
+        TINY, {"backbone": "mobilenet_v2_035", "weights": str(finished.directory)}
+    )
+    with pytest.raises(WeightsError, match="do not fit mobilenet_v2_035"):
+        pretrain(changed, tmp_path / "run")
+
+
+def test_features_that_collapse_are_said_and_not_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BYOL with a rate that destroys it, looked at after each step."""
+    monkeypatch.setattr(learning, "PATIENCE", 2)
+    changed = override(
+        TINY, {"method": "byol", "steps": 40, "checkpoint_steps": 5, "learning_rate": 10.0}
+    )
+    with pytest.raises(RunError, match=r"stayed collapsed for 2 measurements|loss became"):
+        pretrain(changed, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.keras").exists()
