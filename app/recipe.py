@@ -42,7 +42,8 @@ class Recipe:
         name: Names the folders of runs and exports.
         data: The images.
         augmentation: How training images are varied.
-        backbone: A name that `graft backbones` lists.
+        backbone: A name that `graft backbones` lists; embedded is compact with the weights that
+            graft ships.
         weights: imagenet, embedded, none, or the path of a weights file.
         head: The new layers.
         stages: What is trained when, in order.
@@ -75,9 +76,13 @@ class Recipe:
     cache: bool = True
 
     def __post_init__(self) -> None:
-        """Takes a copy of the stages, so that whoever made the recipe cannot change it."""
+        """Takes a copy of the stages, and says what `embedded` stands for."""
         if isinstance(self.stages, Mapping):
             object.__setattr__(self, "stages", Stages(self.stages))
+        if self.backbone == "embedded":  # works without a network, for any recipe
+            object.__setattr__(self, "backbone", "compact")
+            if self.weights == "imagenet":  # there are none for compact
+                object.__setattr__(self, "weights", "embedded")
 
 
 def check(recipe: Recipe) -> None:

@@ -59,12 +59,12 @@ def check_backbone(name: str, weights: str, image_size: int | None) -> None:
     """
     from app.backbones.backbone import check_size
     from app.backbones.table import find_backbone
-    from app.backbones.weights import embedded_file, given_file
+    from app.backbones.weights import embedded_file, given_file, is_embedded
 
     backbone = find_backbone(name)
     check_size(backbone, image_size or backbone.image_size)
-    if weights == "embedded":
-        embedded_file(backbone)
+    if is_embedded(weights):
+        embedded_file(backbone, weights)
     elif weights not in ("imagenet", "none"):
         given_file(weights)
 

@@ -23,7 +23,7 @@ def small_net(
     activation: Callable[[str], Any] | None = None,
     **options: Any,
 ) -> keras.Model:
-    """Builds a classifier of 16 x 16 pixels with the blocks stem, stage1_block1, features."""
+    """Builds a classifier of 16 x 16 pixels with the blocks stem and stage1_block1."""
     keras.utils.set_random_seed(0)
     make = activation or (lambda name: keras.layers.ReLU(name=name))
     pixels = keras.Input((16, 16, 3), name="pixels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,12 @@ def test_those_with_weights_on_this_machine_are_tried_and_the_others_named(
     assert left_out == [name for name in BACKBONES if name not in ("compact", SMALL.name)]
 
 
-def test_weights_that_graft_ships_are_tried_too(models: Path) -> None:
-    (models.parent / "compact.weights.h5").touch()
+def test_weights_that_graft_ships_are_tried_too(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (models.parent / "embedded-v1.npz").touch()
+    digest = hashlib.sha256(b"").hexdigest()
+    monkeypatch.setattr("app.backbones.weights.VERSIONS", {"embedded-v1": digest})
     assert at_hand() == [Candidate(find_backbone("compact"), "embedded")]
 
 

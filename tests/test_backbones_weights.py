@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from app.backbones.build import build_backbone
+from app.backbones.loading import pack, unpack
 from app.backbones.table import find_backbone
 from app.backbones.weights import cached_file, is_cached, weights_folder
 from app.errors import WeightsError
@@ -130,20 +131,52 @@ def test_compact_has_no_imagenet_weights_and_says_so() -> None:
 
 
 def test_no_weights_are_embedded_in_this_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.backbones.weights.EMBEDDED", Path("/nowhere"))
+    monkeypatch.setattr("app.backbones.weights.VERSIONS", {})
     with pytest.raises(WeightsError, match=r"ships no weights for compact.*`--weights none`"):
         build_backbone(COMPACT, 32, "embedded")
 
 
-def test_embedded_weights_are_loaded_once_they_are_shipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shipped = build_backbone(COMPACT, 32, "none")[0]
-    shipped.save_weights(tmp_path / "compact.weights.h5")
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> keras.Model:
+    """A network whose weights are shipped as two versions."""
+    network = build_backbone(COMPACT, 32, "none")[0]
+    for number in (1, 2):
+        pack(network, tmp_path / f"embedded-v{number}.npz")
+    digests = {
+        file.stem: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(tmp_path.iterdir())
+    }
     monkeypatch.setattr("app.backbones.weights.EMBEDDED", tmp_path)
-    loaded, provenance = build_backbone(COMPACT, 48, "embedded")
-    assert_same_weights(loaded, shipped)
-    assert provenance.source == "embedded"
+    monkeypatch.setattr("app.backbones.weights.VERSIONS", digests)
+    return network
+
+
+@pytest.mark.parametrize("name", ["embedded", "embedded-v1", "embedded-v2"])
+def test_embedded_weights_are_loaded_in_half_precision(name: str, shipped: keras.Model) -> None:
+    loaded, provenance = build_backbone(COMPACT, 48, name)
+    for one, other in zip(loaded.weights, shipped.weights, strict=True):
+        wanted = np.asarray(other)
+        wanted = wanted.astype("float16") if wanted.ndim > 1 else wanted
+        np.testing.assert_array_equal(np.asarray(one), wanted)
+    assert provenance.source == name
+    assert str(provenance.file).endswith("v1.npz" if name[-1] == "1" else "v2.npz")
+
+
+def test_embedded_weights_that_were_changed_are_refused(
+    shipped: keras.Model, tmp_path: Path
+) -> None:
+    file = tmp_path / "embedded-v2.npz"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match=r"embedded-v2.npz is not what graft shipped"):
+        build_backbone(COMPACT, 48, "embedded")
+
+
+def test_embedded_weights_of_another_network_are_refused(
+    shipped: keras.Model, tmp_path: Path
+) -> None:
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(WeightsError, match="are of another network: install graft again"):
+        unpack(other, tmp_path / "embedded-v1.npz")
 
 
 def test_only_compact_can_have_embedded_weights() -> None:

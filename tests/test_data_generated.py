@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.data.generated import KINDS, generate, generate_of_classes
-from app.data.generated import images
+from app.data.generated import KINDS, generate, generate_of_classes, images
 from app.data.generated.fractals import Fractal, draw_fractal
 from app.data.generated.textures import texture
 

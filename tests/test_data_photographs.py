@@ -36,7 +36,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PHOTOGRAPHS", (replace(SHIPPED[0], path="sklearn/none.jpg"),))
-    with pytest.raises(DataError, match="none.jpg cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"none\.jpg cannot be read: No such file"):
         photographs()
 
 

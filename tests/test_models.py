@@ -113,16 +113,16 @@ def test_logits_stay_float32_under_mixed_precision() -> None:
     ("what", "first", "last"),
     [
         ("head", None, None),
-        ("top:1", "features", None),
-        ("top:3", "stage4_block1", None),
+        ("top:1", "stage4_block2", None),
+        ("top:3", "stage3_block2", None),
         ("top:99", "stem", None),
         ("stage3_block2", "stage3_block2", None),
-        ("0.3", "stage4_block1", None),
+        ("0.3", "stage3_block2", None),
         ("1.0", "stem", None),
         ("all", "stem", None),
         ("stage3_block2..stage4_block1", "stage3_block2", "stage4_block1"),
         ("stem..stem", "stem", "stem"),
-        ("stage4_block1..features", "stage4_block1", "features"),
+        ("stage4_block1..stage4_block2", "stage4_block1", "stage4_block2"),
     ],
 )
 def test_unfreezing_takes_the_blocks_that_were_asked_for(
@@ -147,8 +147,8 @@ def test_unfreezing_an_unknown_block_names_those_there_are(what: str) -> None:
 
 
 def test_blocks_the_wrong_way_round_are_told_the_right_way() -> None:
-    with pytest.raises(RecipeError, match=r"unfreeze stem\.\.features instead"):
-        unfreeze(build(), COMPACT, "features..stem")
+    with pytest.raises(RecipeError, match=r"unfreeze stem\.\.stage4_block2 instead"):
+        unfreeze(build(), COMPACT, "stage4_block2..stem")
 
 
 def test_blocks_after_those_that_train_stay_as_they_are() -> None:
@@ -227,7 +227,7 @@ def test_frozen_batch_norm_of_a_published_network_keeps_its_statistics() -> None
 
 def test_frozen_blocks_keep_their_weights_and_unfrozen_ones_do_not() -> None:
     model = build()
-    unfreeze(model, COMPACT, "top:2")
+    unfreeze(model, COMPACT, "top:1")
     before = {w.path: np.asarray(w).tobytes() for w in model.weights}
     fit(model)
     moved = {w.path for w in model.weights if np.asarray(w).tobytes() != before[w.path]}

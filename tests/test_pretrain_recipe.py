@@ -47,5 +47,5 @@ def test_what_makes_no_sense_is_refused(recipe: Pretraining, answer: str) -> Non
 
 
 def test_a_setting_that_there_is_not_is_answered_with_the_nearest() -> None:
-    with pytest.raises(RecipeError, match="a has no setting 'step'. Did you mean 'steps'"):
+    with pytest.raises(RecipeError, match=r"a has no setting 'step'\. Did you mean 'steps'"):
         override(GENERATED, {"step": 3})

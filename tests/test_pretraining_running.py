@@ -134,7 +134,7 @@ def test_a_directory_of_another_recipe_is_refused(finished: Pretrained) -> None:
 
 def test_more_images_a_step_than_there_are_is_refused(folder: Path, tmp_path: Path) -> None:
     changed = override(TINY, {"data.source": str(folder), "generated": 0.0, "batch_size": 32})
-    with pytest.raises(DataError, match="20 different images, and a step takes 32: lower data."):
+    with pytest.raises(DataError, match="20 different images, and a step takes 32: lower data"):
         pretrain(changed, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -158,9 +158,7 @@ def test_copies_of_one_image_are_one_image(folder: Path, tmp_path: Path) -> None
 
 
 def test_weights_of_another_network_are_refused(finished: Pretrained, tmp_path: Path) -> None:
-    changed = override(
-        TINY, {"backbone": "mobilenet_v2_035", "weights": str(finished.directory)}
-    )
+    changed = override(TINY, {"backbone": "mobilenet_v2_035", "weights": str(finished.directory)})
     with pytest.raises(WeightsError, match="do not fit mobilenet_v2_035"):
         pretrain(changed, tmp_path / "run")
 

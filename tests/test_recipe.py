@@ -236,3 +236,10 @@ def test_a_length_is_read_as_epochs_or_as_a_share() -> None:
     for text, value in (("2", 2.0), ("0.5", 0.5), ("25%", "25%")):
         changes = settings.parse(RECIPE, {"fine_tune.warmup_epochs": text})
         assert override(RECIPE, changes).stages["fine_tune"].warmup_epochs == value
+
+
+def test_the_embedded_backbone_is_compact_with_what_graft_ships() -> None:
+    recipe = override(Recipe(name="a"), {"backbone": "embedded"})
+    assert (recipe.backbone, recipe.weights) == ("compact", "embedded")
+    drawn = override(Recipe(name="a"), {"backbone": "embedded", "weights": "none"})
+    assert (drawn.backbone, drawn.weights) == ("compact", "none")

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from app.backbones.backbone import Backbone
 from app.backbones.table import BACKBONES, find_backbone
-from app.backbones.weights import embedded_file, given_file, is_cached, weights_folder
+from app.backbones.weights import (
+    embedded_file,
+    given_file,
+    is_cached,
+    is_embedded,
+    weights_folder,
+)
 from app.errors import RecipeError, WeightsError
 
 _log = logging.getLogger("graft")
@@ -83,8 +89,8 @@ def _candidate(word: str) -> Candidate:
     name, equals, weights = word.partition("=")
     backbone = find_backbone(name.strip())
     candidate = Candidate(backbone, weights.strip() if equals else _usual_weights(backbone))
-    if candidate.weights == "embedded":
-        embedded_file(backbone)
+    if is_embedded(candidate.weights):
+        embedded_file(backbone, candidate.weights)
     elif candidate.weights == "imagenet" and backbone.weights_file is None:
         raise WeightsError(f"there are no ImageNet weights for {name}: try {name}=none")
     elif candidate.weights not in ("imagenet", "none"):

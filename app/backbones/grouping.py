@@ -15,7 +15,8 @@ Silent = Literal["previous", "next", "reader"]
 
 SAME = "(the block before)"
 STEM = "stem"
-# What `join_blocks` adds: it belongs to the last block, and trains nothing.
+# What `join_blocks` adds, and `compact` has by itself: it belongs to the last block, and trains
+# nothing.
 JOINED = (r"features_", SAME)
 
 
@@ -112,4 +113,4 @@ CONVNEXT = Grouping(
     )
 )
 
-COMPACT = Grouping(((r"(stage\d_block\d)_", r"\1"), (r"features_", "features")))
+COMPACT = Grouping(((r"(stage\d_block\d)_", r"\1"),))

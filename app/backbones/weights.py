@@ -11,6 +11,9 @@ from app.backbones.backbone import Backbone
 from app.errors import WeightsError
 
 EMBEDDED = Path(__file__).parent / "embedded"
+# The weights that graft ships, by version, with the SHA-256 of the file. What was shipped once is
+# never changed; the last is what `embedded` stands for.
+VERSIONS: dict[str, str] = {}
 HDF5_ENDINGS = (".h5", ".hdf5")
 
 
@@ -52,22 +55,37 @@ def is_cached(backbone: Backbone) -> bool:
     return cached_file(backbone) is not None
 
 
-def embedded_file(backbone: Backbone) -> Path:
+def is_embedded(weights: str) -> bool:
+    """Tells whether weights are shipped with graft: `embedded`, or a version such as another."""
+    return weights == "embedded" or weights in VERSIONS
+
+
+def embedded_file(backbone: Backbone, weights: str = "embedded") -> Path:
     """Finds the weights that are shipped with graft.
 
+    Args:
+        backbone: That they are for.
+        weights: `embedded` for the newest, or a version.
+
     Raises:
-        WeightsError: If there are none for this backbone, or none in this version.
+        WeightsError: If there are none for this backbone, none in this version of graft, or if
+            the file is not what was shipped.
     """
     if backbone.constructor is not None:
         raise WeightsError(
             f"embedded weights exist for compact only, not for {backbone.name}: "
             "use `--weights imagenet` or `--weights none`, or `--backbone compact`"
         )
-    file = EMBEDDED / f"{backbone.name}.weights.h5"
-    if not file.is_file():
+    version = list(VERSIONS)[-1] if weights == "embedded" and VERSIONS else weights
+    file = EMBEDDED / f"{version}.npz"
+    if version not in VERSIONS or not file.is_file():
         raise WeightsError(
             f"this version of graft ships no weights for {backbone.name} ({file} is missing): "
             "use `--weights none`, or another backbone with `--weights imagenet`"
+        )
+    if sha256_of(file) != VERSIONS[version]:
+        raise WeightsError(
+            f"{file} is not what graft shipped (its SHA-256 is another): install graft again"
         )
     return file
 
