@@ -53,6 +53,8 @@ class Pretraining:
         projection: Widths of the layers that the loss is computed on, and that are left off
             afterwards.
         temperature: Of dcl: the lower, the more the nearest of the others count.
+        descriptors: Weight of a second task, beside telling images apart: to read edges and colours
+            of a view off its features; 0 for none.
         classes: Of classification: how many shapes there are.
         steps: Training steps in all.
         learning_rate: At its peak; it rises over the first steps and falls by a cosine.
@@ -76,6 +78,7 @@ class Pretraining:
     method: Literal["dcl", "barlow_twins", "byol", "classification"] = "dcl"
     projection: tuple[int, ...] = between(2, 65536, (512, 128))
     temperature: float = between(0.001, 10.0, 0.1)
+    descriptors: float = between(0.0, 1000.0, 0.0)
     classes: int = between(2, 100_000, 128)
     steps: int = between(1, 10**9, 2000)
     learning_rate: float = between(1e-9, 10.0, 2e-3)
@@ -109,6 +112,8 @@ def check(recipe: Pretraining) -> None:
             "augmentation.preset is none, so that both views of an image are the same, and there"
             " is nothing to learn: set it to contrastive"
         )
+    if recipe.method == "classification" and recipe.descriptors:
+        raise RecipeError("method is classification, which has one task only: set descriptors to 0")
     _check_images(recipe)
     if recipe.deterministic and recipe.jit_compile:
         raise RecipeError(

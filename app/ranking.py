@@ -16,13 +16,14 @@ from tqdm import tqdm
 
 from app.backbones.build import build_backbone, scale_pixels
 from app.backbones.candidates import Candidate
-from app.data.index import MOST_UNREADABLE, Image, look
+from app.data.index import Image
+from app.data.labelled import readable, targets_of
 from app.data.sources import Listing
 from app.data.views import view_batches
 from app.errors import DataError, WeightsError
 from app.evaluation.comparison import chance_explains, paired_interval
 from app.features.filling import batch_size, forward_of
-from app.features.transferability import held_out_scores, logme, ranking_precision
+from app.features.transferability import held_out_scores, is_right, logme, ranking_precision
 
 _TIMED_SECONDS, _LEAST_TIMED = 1.0, 3
 _log = logging.getLogger("graft")
@@ -125,34 +126,6 @@ def _reading(equal: Sequence[Ranked], many_labels: bool) -> list[str]:
     ]
 
 
-def readable(listing: Listing) -> list[Image]:
-    """Looks at every file; leaves out what is no image, and what is there twice."""
-    found, unreadable = look(listing.files)
-    for path, reason in unreadable:
-        _log.warning("left out: %s (%s)", path, reason)
-    if len(unreadable) > MOST_UNREADABLE * len(listing.files):
-        raise DataError(
-            f"{len(unreadable)} of {len(listing.files)} files chosen from {listing.root} cannot"
-            " be read as images: more than 10 %, so nothing was ranked"
-        )
-    images: dict[str, Image] = {}
-    for image in found:
-        images.setdefault(image.sha256, image)
-    twice = len(found) - len(images)
-    if twice:  # one would answer the other
-        _log.info("left out: %d files with the same bytes as another", twice)
-    return list(images.values())
-
-
-def targets_of(listing: Listing, images: Sequence[Image]) -> NDArray[np.float64]:
-    """Returns 1 where an image belongs to a class or carries its label, else 0; `[n, classes]`."""
-    columns = {name: column for column, name in enumerate(listing.class_names)}
-    targets = np.zeros((len(images), len(columns)))
-    for row, image in zip(targets, images, strict=True):
-        row[[columns[name] for name in image.class_names]] = 1.0
-    return targets
-
-
 def _score(
     candidate: Candidate,
     images: Sequence[Image],
@@ -166,12 +139,6 @@ def _score(
     scores = held_out_scores(features, targets)
     credit = ranking_precision(scores, targets) if many_labels else is_right(scores, targets)
     return Ranked(candidate, logme(features, targets), credit, speed)
-
-
-def is_right(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns 1 where the largest score is that of the class, else 0; `[n]`."""
-    right: NDArray[np.float64] = (scores.argmax(axis=1) == targets.argmax(axis=1)).astype(float)
-    return right
 
 
 def _features(

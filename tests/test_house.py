@@ -163,6 +163,7 @@ def test_the_commands_of_the_readme_work(photos: Path, tmp_path: Path) -> None:
     (home / "new").mkdir()
     for number, path in enumerate(sorted((photos / "10").iterdir())[:3]):
         shutil.copy(path, home / "new" / f"{number}.jpg")
+    shutil.copytree(photos / "10", home / "unlabelled" / "deep")
     small = " --backbone compact --weights none --image_size 32 --epochs 1"
     binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     run_id = ""
@@ -172,6 +173,8 @@ def test_the_commands_of_the_readme_work(photos: Path, tmp_path: Path) -> None:
         command = command.replace("<id>", run_id)
         if command.split()[1] in ("train", "diagnose", "find-lr", "ablate"):
             command += small
+        if command.startswith("graft pretrain"):
+            command += " --image_size 32 --batch_size 4 --steps 2"
         if command.startswith("graft ablate"):
             command += " --seeds 1"
         if command.startswith("graft backbones"):

@@ -238,3 +238,9 @@ def _fixed_point(spectrum: _Spectrum, ratio: Rows) -> Rows:
         following = np.where(np.isfinite(following), following, ratio)
         ratio = np.clip(following, scale * _RATIOS[0], scale * _RATIOS[-1])
     return ratio
+
+
+def is_right(scores: Rows, targets: Rows) -> Rows:
+    """Returns 1 where the largest score is that of the class, else 0; `[n]`."""
+    right: Rows = (scores.argmax(axis=1) == targets.argmax(axis=1)).astype(float)
+    return right

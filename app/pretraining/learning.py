@@ -101,7 +101,7 @@ class Learning:
         )
         self.network.model.compile(
             optimizer=build_optimizer(stage, recipe.steps),
-            loss=loss_of(recipe.method, recipe.temperature),
+            loss=loss_of(recipe.method, recipe.temperature, recipe.descriptors),
             jit_compile=devices.jit_compile(recipe, len(devices.gpus()))
             or keras.config.backend() == "jax",
         )

@@ -72,17 +72,43 @@ def bootstrap(rows: Any) -> Any:
     return 2 - 2 * ops.mean(cosines)
 
 
-def loss_of(method: str, temperature: float) -> Any:
-    """Returns what Keras minimises for a method: a function of labels and outputs."""
+def loss_of(method: str, temperature: float, descriptors: float = 0.0) -> Any:
+    """Returns what Keras minimises for a method: a function of labels and outputs.
+
+    Args:
+        method: See `Pretraining`.
+        temperature: Of dcl.
+        descriptors: Weight of how badly the last outputs foretell what stands in place of
+            labels, `[2 n, width]`; 0 if there is nothing of the kind.
+    """
     if method == "classification":
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
-    def loss(_: Any, rows: Any) -> Any:
+    def agreement(rows: Any) -> Any:
         if method == "dcl":
             return decoupled_contrastive(rows, temperature)
         return barlow_twins(rows) if method == "barlow_twins" else bootstrap(rows)
 
+    def loss(wanted: Any, rows: Any) -> Any:
+        if not descriptors:
+            return agreement(rows)
+        width = wanted.shape[1]
+        return agreement(rows[:, :-width]) + descriptors * misread(wanted, rows[:, -width:])
+
     return loss
+
+
+def misread(wanted: Any, foretold: Any) -> Any:
+    """Returns the mean squared error of numbers that are standardised over the batch.
+
+    Args:
+        wanted: `[rows, width]`.
+        foretold: The same shape.
+    """
+    mean, variance = ops.moments(ops.cast(wanted, "float32"), axes=0, keepdims=True)
+    # What hardly varies in a batch is no reason to be far off.
+    standardised = (wanted - mean) / ops.sqrt(variance + 1e-4)
+    return ops.mean(ops.square(standardised - ops.cast(foretold, "float32")))
 
 
 def _standardised(rows: Any) -> Any:

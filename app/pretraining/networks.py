@@ -13,6 +13,7 @@ from keras import layers
 from app.backbones.backbone import Backbone
 from app.backbones.build import scale_pixels
 from app.pretrain_recipe import Pretraining
+from app.pretraining.descriptors import WIDTH
 
 _FIRST_MOMENTUM = 0.99  # of BYOL's slower copy; it rises to 1
 
@@ -52,15 +53,16 @@ def build_network(recipe: Pretraining, backbone: Backbone, base: keras.Model) ->
         logits = layers.Dense(recipe.classes, dtype="float32", name="logits")(features)
         return Network(keras.Model(pixels, logits, name="classifier"), encoder)
     projected = _projected(features, recipe.projection, "projection")
+    # Read off the features themselves: so that a linear classifier can read them, too.
+    read = [layers.Dense(WIDTH, name="descriptors")(features)] if recipe.descriptors else []
     if recipe.method != "byol":
-        return Network(keras.Model(pixels, _whole(projected), name="learner"), encoder)
+        return Network(keras.Model(pixels, _whole([projected, *read]), name="learner"), encoder)
     foretold = _projected(projected, recipe.projection[-2:], "prediction")
     online = keras.Model(pixels, projected)
     slow = keras.models.clone_model(online)
     slow.set_weights(online.get_weights())
     slow.trainable = False
-    joined = layers.Concatenate(name="foretold_and_found")([foretold, slow(pixels)])
-    model = keras.Model(pixels, _whole(joined), name="learner")
+    model = keras.Model(pixels, _whole([foretold, slow(pixels), *read]), name="learner")
     return Network(model, encoder, [FollowSlowly(online, slow, recipe.steps)])
 
 
@@ -97,6 +99,7 @@ def _projected(features: Any, widths: tuple[int, ...], name: str) -> Any:
     return layers.Dense(widths[-1], use_bias=False, name=f"{name}_{len(widths)}")(features)
 
 
-def _whole(rows: Any) -> Any:
-    """In whole precision: half floats are too coarse for a loss."""
+def _whole(parts: list[Any]) -> Any:
+    """Side by side, in whole precision: half floats are too coarse for a loss."""
+    rows = layers.Concatenate(name="joined")(parts) if len(parts) > 1 else parts[0]
     return layers.Activation("linear", dtype="float32", name="rows")(rows)

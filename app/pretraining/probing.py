@@ -8,12 +8,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from app.data.labelled import readable, targets_of
 from app.data.sampling import sample
 from app.data.sources import list_images
 from app.data.views import view_batches
 from app.features.filling import batch_size
-from app.features.transferability import held_out_scores
-from app.ranking import is_right, readable, targets_of
+from app.features.transferability import held_out_scores, is_right
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from app.backbones.build import build_backbone
 from app.backbones.table import find_backbone
 from app.backbones.weights import Provenance
 from app.data.index import Image
+from app.data.labelled import readable
 from app.data.photographs import PHOTOGRAPHS, SOURCE, photographs
 from app.data.sources import list_unlabelled
 from app.errors import DataError, EngineError, RecipeError, RunError
@@ -29,7 +30,6 @@ from app.pretraining.learning import Learning
 from app.pretraining.networks import build_network
 from app.pretraining.probing import Probe, read_probe
 from app.pretraining.views import Views
-from app.ranking import readable
 from app.run_directory import new_place
 from app.settings import differences, to_json
 from app.training import devices

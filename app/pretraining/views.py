@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from app.data.augmentation import Augmenter
 from app.data.generated import generate, generate_of_classes
 from app.pretrain_recipe import Pretraining
+from app.pretraining.descriptors import WIDTH, describe
 from app.pretraining.instances import Instances
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
 # What numbers of generated images are moved by, so that none is varied as another image is.
 _GENERATED_KEYS = 1 << 40
 
@@ -41,11 +42,12 @@ class Views:
             steps: How many.
 
         Returns:
-            Dataset of uint8 `[rows, size, size, 3]` and int64 `[rows]`: the first views of all
-            images and then their second ones, and zeros; or, for classification, one view each
-            and its class.
+            Dataset of uint8 `[rows, size, size, 3]` and float32 `[rows, width]`: the first views
+            of all images and then their second ones, and their descriptors, or zeros of width 1
+            where there is no such task; or, for classification, one view each and its class.
         """
         augmenter = Augmenter(self.recipe.augmentation, self.size, self.recipe.seed)
+        width = WIDTH if self.recipe.descriptors else 1
 
         def in_numpy(step: NDArray[np.int64]) -> Batch:
             if self.recipe.method == "classification":
@@ -53,9 +55,9 @@ class Views:
             return self._paired(int(step), augmenter)
 
         def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            pixels, labels = tf.numpy_function(in_numpy, [step], [tf.uint8, tf.int64])
+            pixels, labels = tf.numpy_function(in_numpy, [step], [tf.uint8, tf.float32])
             shape = [self.rows, self.size, self.size, 3]
-            return tf.ensure_shape(pixels, shape), tf.ensure_shape(labels, [self.rows])
+            return tf.ensure_shape(pixels, shape), tf.ensure_shape(labels, [self.rows, width])
 
         return tf.data.Dataset.range(first, first + steps).map(batch, 2).prefetch(2)
 
@@ -75,7 +77,7 @@ class Views:
         pixels, classes = generate_of_classes(
             numbers.tolist(), self.recipe.classes, self.size, seed
         )
-        return augmenter(pixels, 1, numbers), classes
+        return augmenter(pixels, 1, numbers), classes[:, None].astype(np.float32)
 
     def _paired(self, step: int, augmenter: Augmenter) -> Batch:
         count, seed = self.recipe.data.batch_size, self.recipe.seed
@@ -98,7 +100,9 @@ class Views:
             for view in (1, 2)
             for image, key, epoch in zip(images, keys, epochs, strict=True)
         ]
-        return np.concatenate(views), np.zeros(2 * count, np.int64)
+        pixels = np.concatenate(views)
+        wanted = describe(pixels) if self.recipe.descriptors else np.zeros((2 * count, 1))
+        return pixels, wanted.astype(np.float32)
 
 
 def _numbers(

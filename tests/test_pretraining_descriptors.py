@@ -1,0 +1,55 @@
+"""Edges and colours of images, told without learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.pretraining.descriptors import DIRECTIONS, GRID, WIDTH, describe
+
+EDGES = GRID * GRID * DIRECTIONS
+
+
+def stripes(angle: float, size: int = 32) -> np.ndarray:
+    """Waves whose brightness changes along a direction."""
+    down, across = np.mgrid[:size, :size]
+    wave = np.sin(0.8 * (across * np.cos(angle) + down * np.sin(angle)))
+    return np.repeat((127 + 100 * wave).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("step", range(DIRECTIONS))
+def test_the_direction_of_edges_is_the_largest_of_each_cell(step: int) -> None:
+    found = describe(stripes(np.pi * step / DIRECTIONS)[None])
+    cells = found[0, :EDGES].reshape(GRID * GRID, DIRECTIONS)
+    assert (cells.argmax(axis=1) == step).mean() > 0.8
+
+
+def test_mean_colours_are_those_of_the_cells() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, 30, 30, 3), "uint8")
+    cells = np.arange(30) * GRID // 30
+    found = describe(image)[0, EDGES:].reshape(-1)[: GRID * GRID * 3].reshape(GRID, GRID, 3)
+    for row in range(GRID):
+        for column in range(GRID):
+            part = image[0][np.ix_(cells == row, cells == column)]
+            np.testing.assert_allclose(found[row, column], part.mean(axis=(0, 1)) / 255, atol=1e-6)
+
+
+def test_levels_are_counted_by_channel() -> None:
+    image = np.zeros((1, 8, 8, 3), np.uint8)
+    image[..., 1] = 255
+    levels = describe(image)[0, -24:].reshape(3, 8)
+    np.testing.assert_allclose(levels.argmax(axis=1), [0, 7, 0])
+    np.testing.assert_allclose(levels.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("size", [8, 33, 64])
+def test_each_image_is_described_by_itself(size: int) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5, size, size, 3), "uint8")
+    found = describe(images)
+    assert found.shape == (5, WIDTH)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(np.concatenate([describe(each[None]) for each in images]), found)
+
+
+def test_an_image_of_one_colour_has_no_edges() -> None:
+    assert not describe(np.full((1, 16, 16, 3), 90, np.uint8))[0, :EDGES].any()
