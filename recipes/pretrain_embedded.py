@@ -17,7 +17,7 @@ recipe = Pretraining(
     backbone="compact",
     method="dcl",
     # Edges and colours are to be read off the features, too: they tell much that contrast does not.
-    descriptors=1.0,
+    descriptors=0.5,
     steps=10_000,
     learning_rate=2e-3,
     weight_decay=0.01,
