@@ -150,12 +150,13 @@ class Learning:
         probe = f"  probe {row['probe']:.3f}" if "probe" in row else ""
         with tqdm.external_write_mode():
             _log.info(
-                "step %d/%d  loss %.3f  effective rank %.1f%s",
+                "step %d/%d  loss %.3f  effective rank %.1f%s  %.0f minutes left",
                 row["step"],
                 self.recipe.steps,
                 row["loss"],
                 row["effective_rank"],
                 probe,
+                row["seconds_a_step"] * (self.recipe.steps - row["step"]) / 60,
             )
             if row["collapsed"]:
                 _log.warning(
