@@ -7,7 +7,8 @@ A logistic regression learns from 10 and from 100 images a class, drawn by each 
 on the test images that the set comes with: CIFAR-10 (the first 2,000 of 10,000, in the order of
 their hashes) and flowers (150). Beside the weights named: random weights, the embedded ones if this
 version has them, MobileNetV2 0.35 from ImageNet at 128 pixels, and no network at all, but
-histograms of oriented gradients (doi 10.1109/CVPR.2005.177) and of colours.
+histograms of oriented gradients (doi 10.1109/CVPR.2005.177, by scikit-image, which the extra
+`pretraining` brings) and of colours.
 """
 
 import argparse
@@ -23,7 +24,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from measuring import MATERIAL, machine, spread, table
-from skimage.feature import hog
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -102,6 +102,8 @@ def network(name: str, size: int, weights: str) -> Extract:
 
 def gradients_and_colors(images: np.ndarray) -> np.ndarray:
     """Returns histograms of oriented gradients, and of colours, `[n, 1764 + 512]`."""
+    from skimage.feature import hog  # of the extra `pretraining`
+
     gradients = np.stack(
         [hog(each, 9, (8, 8), (2, 2), channel_axis=-1).astype("float32") for each in images]
     )
