@@ -53,8 +53,8 @@ class Pretraining:
         projection: Widths of the layers that the loss is computed on, and that are left off
             afterwards.
         temperature: Of dcl: the lower, the more the nearest of the others count.
-        descriptors: Weight of a second task, beside telling images apart: to read edges and colours
-            of a view off its features; 0 for none.
+        descriptors: Weight of a second task, beside telling images apart: to read edges, colours
+            and patches of a view off its features; 0 for none.
         classes: Of classification: how many shapes there are.
         steps: Training steps in all.
         learning_rate: At its peak; it rises over the first steps and falls by a cosine.

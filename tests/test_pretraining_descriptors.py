@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from app.pretraining.descriptors import DIRECTIONS, GRID, WIDTH, describe
+from app.data.generated import generate
+from app.pretraining.descriptors import (
+    DIRECTIONS,
+    GRID,
+    OF_EDGES_AND_COLORS,
+    Descriptors,
+    edges_and_colors,
+    learn_descriptors,
+    load_descriptors,
+)
 
 EDGES = GRID * GRID * DIRECTIONS
 
@@ -19,7 +30,7 @@ def stripes(angle: float, size: int = 32) -> np.ndarray:
 
 @pytest.mark.parametrize("step", range(DIRECTIONS))
 def test_the_direction_of_edges_is_the_largest_of_each_cell(step: int) -> None:
-    found = describe(stripes(np.pi * step / DIRECTIONS)[None])
+    found = edges_and_colors(stripes(np.pi * step / DIRECTIONS)[None])
     cells = found[0, :EDGES].reshape(GRID * GRID, DIRECTIONS)
     assert (cells.argmax(axis=1) == step).mean() > 0.8
 
@@ -27,7 +38,7 @@ def test_the_direction_of_edges_is_the_largest_of_each_cell(step: int) -> None:
 def test_mean_colours_are_those_of_the_cells() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 30, 30, 3), "uint8")
     cells = np.arange(30) * GRID // 30
-    found = describe(image)[0, EDGES:].reshape(-1)[: GRID * GRID * 3].reshape(GRID, GRID, 3)
+    found = edges_and_colors(image)[0, EDGES:].reshape(-1)[: GRID * GRID * 3].reshape(GRID, GRID, 3)
     for row in range(GRID):
         for column in range(GRID):
             part = image[0][np.ix_(cells == row, cells == column)]
@@ -37,7 +48,7 @@ def test_mean_colours_are_those_of_the_cells() -> None:
 def test_levels_are_counted_by_channel() -> None:
     image = np.zeros((1, 8, 8, 3), np.uint8)
     image[..., 1] = 255
-    levels = describe(image)[0, -24:].reshape(3, 8)
+    levels = edges_and_colors(image)[0, -24:].reshape(3, 8)
     np.testing.assert_allclose(levels.argmax(axis=1), [0, 7, 0])
     np.testing.assert_allclose(levels.sum(axis=1), 1)
 
@@ -45,11 +56,47 @@ def test_levels_are_counted_by_channel() -> None:
 @pytest.mark.parametrize("size", [8, 33, 64])
 def test_each_image_is_described_by_itself(size: int) -> None:
     images = np.random.default_rng(1).integers(0, 256, (5, size, size, 3), "uint8")
-    found = describe(images)
-    assert found.shape == (5, WIDTH)
+    found = edges_and_colors(images)
+    assert found.shape == (5, OF_EDGES_AND_COLORS)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(np.concatenate([describe(each[None]) for each in images]), found)
+    np.testing.assert_allclose(
+        np.concatenate([edges_and_colors(each[None]) for each in images]), found
+    )
 
 
 def test_an_image_of_one_colour_has_no_edges() -> None:
-    assert not describe(np.full((1, 16, 16, 3), 90, np.uint8))[0, :EDGES].any()
+    assert not edges_and_colors(np.full((1, 16, 16, 3), 90, np.uint8))[0, :EDGES].any()
+
+
+PICTURES = generate(range(300), 32)
+
+
+@pytest.fixture(scope="module")
+def learned() -> Descriptors:
+    return learn_descriptors(PICTURES, seed=0)
+
+
+def test_a_mean_squared_error_is_the_share_of_the_variance(learned: Descriptors) -> None:
+    found = learned(PICTURES)
+    assert found.shape == (300, learned.width)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-2)
+    assert (found**2).mean() == pytest.approx(1, rel=1e-3)
+
+
+def test_axes_are_told_apart_and_sorted(learned: Descriptors) -> None:
+    spread = np.cov(learned(PICTURES).T)
+    variances = np.diag(spread)
+    assert (np.diff(variances[:50]) <= 1e-3).all()
+    np.testing.assert_allclose(spread - np.diag(variances), 0, atol=2e-2 * variances[0])
+
+
+def test_descriptors_are_read_back_as_they_were_written(
+    learned: Descriptors, tmp_path: Path
+) -> None:
+    learned.save(tmp_path / "descriptors.npz")
+    found = load_descriptors(tmp_path / "descriptors.npz")
+    np.testing.assert_array_equal(found(PICTURES[:9]), learned(PICTURES[:9]))
+
+
+def test_fewer_images_than_axes_give_fewer_axes() -> None:
+    assert learn_descriptors(PICTURES[:40], seed=0).width == 40

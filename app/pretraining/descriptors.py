@@ -1,16 +1,97 @@
-"""What can be said of an image without learning anything: its edges and its colours."""
+"""What can be said of an image without a network: its edges, its colours, its patches."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
+
+from app.files import whole_file
+from app.pretraining.dictionary import Dictionary, learn_dictionary
 
 GRID, DIRECTIONS, LEVELS = 4, 9, 8
 # Edges and mean colours of each cell, and how often each level of each channel occurs.
-WIDTH = GRID * GRID * (DIRECTIONS + 3) + 3 * LEVELS
+OF_EDGES_AND_COLORS = GRID * GRID * (DIRECTIONS + 3) + 3 * LEVELS
+_WORDS, _AXES = 128, 256
+_FAINT = 0.01  # of a number that hardly varies, no more is made than that
 
 
-def describe(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Descriptors:
+    """Describes images by what they differ in most.
+
+    Attributes:
+        dictionary: Of patches.
+        mean: Of all that is said of an image, `[numbers]`.
+        axes: The principal axes of how images differ in it, `[numbers, width]`.
+    """
+
+    dictionary: Dictionary
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
+
+    @property
+    def width(self) -> int:
+        """How many numbers describe an image."""
+        return int(self.axes.shape[1])
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Describes images.
+
+        Args:
+            pixels: uint8 `[n, size, size, 3]`, RGB.
+
+        Returns:
+            `[n, width]`; the mean square of a number is 1 over the images that it was learned
+            from, so that a mean squared error is the share of the variance that was missed.
+        """
+        said = _said(self.dictionary, pixels)
+        described: NDArray[np.float32] = ((said - self.mean) @ self.axes).astype(np.float32)
+        return described
+
+    def save(self, file: Path) -> None:
+        """Writes it whole."""
+        with whole_file(file) as temporary, temporary.open("wb") as opened:
+            np.savez(opened, mean=self.mean, axes=self.axes, **vars(self.dictionary))
+
+
+def load_descriptors(file: Path) -> Descriptors:
+    """Reads what `save` wrote."""
+    with np.load(file, allow_pickle=False) as arrays:
+        dictionary = Dictionary(arrays["kernels"], arrays["offsets"])
+        return Descriptors(dictionary, arrays["mean"], arrays["axes"])
+
+
+def learn_descriptors(pixels: NDArray[np.uint8], seed: int) -> Descriptors:
+    """Learns a dictionary of patches, and what images differ in.
+
+    Args:
+        pixels: Of many images, uint8 `[n, size, size, 3]`.
+        seed: Of the dictionary.
+    """
+    dictionary = learn_dictionary(pixels, _WORDS, seed)
+    said = _said(dictionary, pixels)
+    mean, deviation = said.mean(axis=0), said.std(axis=0) + _FAINT
+    _, values, axes = np.linalg.svd((said - mean) / deviation, full_matrices=False)
+    width = min(_AXES, len(values))
+    scale = np.sqrt((values[:width] ** 2).sum() / len(said) / width)
+    scaled = axes[:width].T / deviation[:, None] / scale
+    return Descriptors(dictionary, mean, scaled.astype(np.float32))
+
+
+def _said(dictionary: Dictionary, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    parts: list[Any] = [
+        np.concatenate([dictionary.describe(tf.constant(some)), edges_and_colors(some)], axis=1)
+        for some in np.array_split(pixels, max(len(pixels) // 64, 1))
+    ]
+    return np.concatenate(parts)
+
+
+def edges_and_colors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Describes images by histograms of oriented gradients, and of colours.
 
     Directions are those of Dalal and Triggs 2005 (doi 10.1109/CVPR.2005.177): nine over half a
@@ -21,14 +102,14 @@ def describe(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels: uint8 `[n, size, size, 3]`, RGB; the size is 4 or more.
 
     Returns:
-        `[n, WIDTH]`, each number about 0 to 1.
+        `[n, OF_EDGES_AND_COLORS]`, each number about 0 to 1.
     """
     count, size = len(pixels), pixels.shape[1]
     cells = np.arange(size) * GRID // size
     cell = cells[:, None] * GRID + cells[None]
     return np.concatenate(
         [_edges(pixels, cell), _cells(pixels, cell), _levels(pixels)], axis=1, dtype=np.float32
-    ).reshape(count, WIDTH)
+    ).reshape(count, OF_EDGES_AND_COLORS)
 
 
 def _edges(pixels: NDArray[np.uint8], cell: NDArray[np.intp]) -> NDArray[np.float64]:

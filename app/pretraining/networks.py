@@ -13,7 +13,6 @@ from keras import layers
 from app.backbones.backbone import Backbone
 from app.backbones.build import scale_pixels
 from app.pretrain_recipe import Pretraining
-from app.pretraining.descriptors import WIDTH
 
 _FIRST_MOMENTUM = 0.99  # of BYOL's slower copy; it rises to 1
 
@@ -33,7 +32,9 @@ class Network:
     callbacks: list[keras.callbacks.Callback] = field(default_factory=list)
 
 
-def build_network(recipe: Pretraining, backbone: Backbone, base: keras.Model) -> Network:
+def build_network(
+    recipe: Pretraining, backbone: Backbone, base: keras.Model, described: int = 0
+) -> Network:
     """Puts the layers of a method on a backbone.
 
     Everything trains, BatchNorm included: all images of pretraining are new to it.
@@ -42,6 +43,7 @@ def build_network(recipe: Pretraining, backbone: Backbone, base: keras.Model) ->
         recipe: Says which method.
         backbone: What is known of the network.
         base: The built backbone; it becomes the layer `backbone`.
+        described: How many numbers of descriptors are read off the features; 0 if none are.
     """
     keras.utils.set_random_seed(recipe.seed)
     base.trainable = True
@@ -54,7 +56,7 @@ def build_network(recipe: Pretraining, backbone: Backbone, base: keras.Model) ->
         return Network(keras.Model(pixels, logits, name="classifier"), encoder)
     projected = _projected(features, recipe.projection, "projection")
     # Read off the features themselves: so that a linear classifier can read them, too.
-    read = [layers.Dense(WIDTH, name="descriptors")(features)] if recipe.descriptors else []
+    read = [layers.Dense(described, name="descriptors")(features)] if described else []
     if recipe.method != "byol":
         return Network(keras.Model(pixels, _whole([projected, *read]), name="learner"), encoder)
     foretold = _projected(projected, recipe.projection[-2:], "prediction")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from app.files import whole_file
 from app.manifest import surroundings
 from app.models import uncompiled
 from app.pretrain_recipe import Pretraining, check, from_json
+from app.pretraining.descriptors import Descriptors, learn_descriptors, load_descriptors
 from app.pretraining.instances import Files, Instances, Regions
 from app.pretraining.learning import Learning
 from app.pretraining.networks import build_network
@@ -38,6 +39,8 @@ from app.working import locked, logged, said_if_stopped
 
 # Images are read larger than views are, so that a narrow crop still shows details.
 READ_LARGER = 1.5
+# Views that descriptors are learned from.
+LOOKED_AT = 4096
 # Of a channel, in levels: images that differ by less are all alike.
 _LEAST_DIFFERENCE = 2.0
 _log = logging.getLogger("graft")
@@ -123,11 +126,24 @@ def _learn(
     started: Pretrained, backbone: Backbone, base: keras.Model, views: Views, probe: Probe | None
 ) -> None:
     recipe, place = started.recipe, started.directory
-    network = build_network(recipe, backbone, base)
+    if recipe.descriptors:
+        views = replace(views, descriptors=_descriptors(views, place / "descriptors.npz"))
+    described = views.descriptors.width if views.descriptors else 0
+    network = build_network(recipe, backbone, base, described)
     learning = Learning(recipe, network, views, probe, Checkpoints(place / "checkpoints"), place)
     began = time.monotonic()
     learning.learn()
     _log.info("pretraining took %.0f minutes", (time.monotonic() - began) / 60)
+
+
+def _descriptors(views: Views, file: Path) -> Descriptors:
+    """Learns descriptors of the views, once: what is gone on with has to foretell the same."""
+    if not file.is_file():
+        _log.info("learning what views differ in, on %d of them", LOOKED_AT)
+        batches = views.batches(0, -(-LOOKED_AT // views.rows)).as_numpy_iterator()
+        pixels = np.concatenate([pixels for pixels, _ in batches])
+        learn_descriptors(pixels, views.recipe.seed).save(file)
+    return load_descriptors(file)
 
 
 def _instances(recipe: Pretraining, size: int) -> tuple[Instances | None, dict[str, Any]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.data.augmentation import Augmenter
 from app.data.generated import generate, generate_of_classes
 from app.pretrain_recipe import Pretraining
-from app.pretraining.descriptors import WIDTH, describe
+from app.pretraining.descriptors import Descriptors
 from app.pretraining.instances import Instances
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
@@ -28,11 +28,13 @@ class Views:
         recipe: Says how many images, and how they are varied.
         size: Side of the views in pixels.
         instances: Images to tell apart, beside generated ones; None for those alone.
+        descriptors: What is said of each view beside; None for nothing.
     """
 
     recipe: Pretraining
     size: int
     instances: Instances | None
+    descriptors: Descriptors | None = None
 
     def batches(self, first: int, steps: int) -> tf.data.Dataset:
         """Returns the batches of some steps.
@@ -47,7 +49,7 @@ class Views:
             where there is no such task; or, for classification, one view each and its class.
         """
         augmenter = Augmenter(self.recipe.augmentation, self.size, self.recipe.seed)
-        width = WIDTH if self.recipe.descriptors else 1
+        width = self.descriptors.width if self.descriptors else 1
 
         def in_numpy(step: NDArray[np.int64]) -> Batch:
             if self.recipe.method == "classification":
@@ -101,7 +103,7 @@ class Views:
             for image, key, epoch in zip(images, keys, epochs, strict=True)
         ]
         pixels = np.concatenate(views)
-        wanted = describe(pixels) if self.recipe.descriptors else np.zeros((2 * count, 1))
+        wanted = self.descriptors(pixels) if self.descriptors else np.zeros((2 * count, 1))
         return pixels, wanted.astype(np.float32)
 
 

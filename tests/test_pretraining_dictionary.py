@@ -1,0 +1,75 @@
+"""A dictionary of patches, learned without labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from app.data.generated import generate
+from app.pretraining import dictionary
+from app.pretraining.dictionary import PATCH, SIDE, Dictionary, learn_dictionary
+
+PICTURES = generate(range(200), 32)
+WORDS = 8
+
+
+@pytest.fixture(scope="module")
+def learned() -> Dictionary:
+    return learn_dictionary(PICTURES, WORDS, seed=0)
+
+
+def test_strengths_are_those_of_each_patch_written_out(learned: Dictionary) -> None:
+    """Each patch brought to mean 0 and variance 1, multiplied, pooled by quarters."""
+    image = PICTURES[3].astype("float64")
+    places = SIDE - PATCH + 1
+    strengths = np.zeros((places, places, WORDS))
+    for top in range(places):
+        for left in range(places):
+            patch = image[top : top + PATCH, left : left + PATCH]
+            patch = (patch - patch.mean()) / np.sqrt(patch.var() + 10)
+            found = (patch[..., None] * learned.kernels).sum(axis=(0, 1, 2)) - learned.offsets
+            strengths[top, left] = np.maximum(found - 0.25, 0)
+    half = places // 2 + 1
+    wanted = [
+        strengths[top : top + half, left : left + half].mean(axis=(0, 1))
+        for top in (0, half - 1)
+        for left in (0, half - 1)
+    ]
+    found = learned.describe(tf.constant(PICTURES[3:4])).numpy()[0]
+    np.testing.assert_allclose(found, np.sqrt(np.concatenate(wanted)), atol=2e-3)
+
+
+def test_the_same_seed_learns_the_same_words(learned: Dictionary) -> None:
+    again = learn_dictionary(PICTURES, WORDS, seed=0)
+    np.testing.assert_array_equal(again.kernels, learned.kernels)
+    other = learn_dictionary(PICTURES, WORDS, seed=1)
+    assert not np.array_equal(other.kernels, learned.kernels)
+
+
+def test_words_differ_from_one_another(learned: Dictionary) -> None:
+    rows = learned.kernels.reshape(-1, WORDS).T
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    likeness = rows @ rows.T - np.eye(WORDS)
+    assert likeness.max() < 0.95
+
+
+def test_clusters_that_are_there_are_found() -> None:
+    random = np.random.default_rng(0)
+    axes = np.eye(5)[:3]
+    rows = axes[random.integers(3, size=600)] + random.normal(0, 0.05, (600, 5))
+    words = dictionary._clustered(rows, 3, random)
+    np.testing.assert_allclose(np.sort((words @ axes.T).max(axis=0)), 1, atol=0.01)
+
+
+def test_images_of_any_size_are_described(learned: Dictionary) -> None:
+    for size in (8, 33, 64):
+        found = learned.describe(tf.constant(generate(range(2), size)))
+        assert found.shape == (2, learned.width) == (2, 4 * WORDS)
+        assert np.isfinite(found).all()
+
+
+def test_a_picture_of_one_colour_has_no_patch_in_it(learned: Dictionary) -> None:
+    flat = learned.describe(tf.constant(np.full((1, 32, 32, 3), 80, np.uint8))).numpy()
+    busy = learned.describe(tf.constant(PICTURES)).numpy()
+    assert flat.mean() < busy.mean()
