@@ -8,7 +8,6 @@ from pathlib import Path
 
 from app import settings, verbs
 from app.commands import place_of
-from app.data.sources import list_unlabelled
 from app.errors import RunError
 from app.explaining import say
 from app.pretrain_recipe import Pretraining, override
@@ -48,6 +47,8 @@ def _check_place(recipe: Pretraining, place: Path | None, resume: str | None) ->
 
 def _check_ready(recipe: Pretraining) -> None:
     """Makes sure that backbone, weights and images are there, as far as can be told quickly."""
+    from app.data.sources import list_unlabelled
+
     verbs.check_backbone(recipe.backbone, recipe.weights, recipe.data.image_size)
     source = recipe.data.source
     if source and not source.startswith(("tfds:", "sklearn:", "scikit-image:")):

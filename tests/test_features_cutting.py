@@ -60,6 +60,19 @@ def test_a_normalised_head_learns_from_what_crosses_below_it() -> None:
     assert divided.above.get_layer(NORMALIZED)
 
 
+def test_two_poolings_of_the_same_maps_are_told_apart() -> None:
+    """Both have the name and the weights of the backbone."""
+    prints = set()
+    for pooling in ("average", "max"):
+        model = classifier("compact", Head(features="every_block", normalize=True, pooling=pooling))
+        unfreeze(model, find_backbone("compact"), "head")
+        divided = cut(model)
+        assert divided is not None
+        prints.add((divided.name, divided.width, fingerprint(divided.below)))
+    assert len({name for name, _, _ in prints}) == 1
+    assert len(prints) == 2
+
+
 def test_heads_with_and_without_dropout_read_the_same_rows() -> None:
     names = []
     for rate in (0.0, 0.3):

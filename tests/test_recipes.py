@@ -10,15 +10,19 @@ import keras
 import numpy as np
 import pytest
 
-from app import Recipe, Run, export, override, run
+from app import Pretraining, Recipe, Run, export, override, run
 from app.backbones.blocks import base_of
 from app.exports.prediction import Export
-from app.recipe_file import load_recipe_file
+from app.pretrain_recipe import override as override_pretraining
+from app.pretraining.running import pretrain
+from app.recipe_file import RecipeFile, load_pretraining_file, load_recipe_file
 from app.runs import load_model
 from app.settings import from_json, leaves, to_json
 from tests.conftest import ROOT
 
-RECIPES = sorted((ROOT / "recipes").glob("*.py"))
+ALL = sorted((ROOT / "recipes").glob("*.py"))
+RECIPES = [path for path in ALL if not path.stem.startswith("pretrain_")]
+PRETRAININGS = [path for path in ALL if path not in RECIPES]
 SHRUNK = {
     "image_size": 32,
     "batch_size": 16,
@@ -27,11 +31,20 @@ SHRUNK = {
     "weights": "none",
 }
 parametrised = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+of_all = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+
+
+def loaded(path: Path) -> RecipeFile[Recipe] | RecipeFile[Pretraining]:
+    return load_recipe_file(path) if path in RECIPES else load_pretraining_file(path)
 
 
 def test_the_recipes_of_the_readme_are_all_there() -> None:
+    for path in ALL:
+        assert f"[{path.name}](recipes/{path.name})" in (ROOT / "README.md").read_text()
     names = {path.stem for path in RECIPES}
     assert names == {"cats_vs_dogs", "digits", "fine_tune", "flowers", "folder", "step_by_step"}
+    names = {path.stem.removeprefix("pretrain_") for path in PRETRAININGS}
+    assert names == {"embedded", "generated", "unlabelled"}
 
 
 @pytest.fixture
@@ -80,7 +93,22 @@ def test_a_recipe_is_trained_exported_and_asked(
             assert (np.asarray(layer.moving_variance) == 1).all()
 
 
-@parametrised
+@pytest.mark.parametrize("path", PRETRAININGS, ids=lambda path: path.stem)
+def test_a_backbone_is_pretrained_and_a_recipe_starts_from_it(
+    path: Path, photos: Path, tiny: Recipe, tmp_path: Path
+) -> None:
+    if path.stem == "pretrain_embedded":
+        pytest.importorskip("skimage", reason="of the extra `pretraining`")
+    recipe = load_pretraining_file(path).recipe
+    changes = {"image_size": 32, "batch_size": 4, "steps": 2}
+    if path.stem == "pretrain_unlabelled":
+        changes["source"] = str(photos)
+    done = pretrain(override_pretraining(recipe, changes), tmp_path / "pretrained")
+    finished = run(override(tiny, {"weights": str(done.directory)}), tmp_path / "run")
+    assert finished.manifest["weights"]["source"] == str(done.directory)
+
+
+@of_all
 def test_a_recipe_is_short_and_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()
     # Those with a `run` of their own tell more than a recipe has to.
@@ -89,17 +117,17 @@ def test_a_recipe_is_short_and_says_how_to_run_it(path: Path) -> None:
     assert f"recipes/{path.name}" in docstring
 
 
-@parametrised
+@of_all
 def test_a_recipe_is_named_after_its_file_and_travels_as_json(path: Path) -> None:
-    recipe = load_recipe_file(path).recipe
+    recipe = loaded(path).recipe
     assert recipe.name == path.stem
-    assert from_json(Recipe, to_json(recipe)) == recipe
+    assert from_json(type(recipe), to_json(recipe)) == recipe
     assert all(not isinstance(leaf.value, list | dict) for leaf in leaves(recipe).values())
 
 
-@parametrised
+@of_all
 def test_a_recipe_hands_its_own_run_to_main(path: Path) -> None:
     """Else the script would do something else than `graft train`, which finds `run` itself."""
-    has_run = load_recipe_file(path).run is not None
+    has_run = loaded(path).run is not None
     calls = [line.strip() for line in path.read_text().splitlines() if "main(recipe" in line]
     assert calls == ["main(recipe, run=run)" if has_run else "main(recipe)"]

@@ -111,7 +111,7 @@ def test_the_log_holds_what_was_said(finished: Run) -> None:
     log = (finished.directory / "log.txt").read_text()
     assert "60 images of 3 classes: train 42, validation 9, test 9" in log
     assert "the backbone starts from random weights" in log
-    assert "stage fine_tune: the head and stage4_block2 to features" in log
+    assert "stage fine_tune: the head and stage4_block1 to stage4_block2" in log
 
 
 def test_a_run_without_its_images_says_which_are_gone(finished: Run, tmp_path: Path) -> None:

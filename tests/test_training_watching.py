@@ -27,7 +27,7 @@ def fit(folder: Path, epochs: int = 2) -> tuple[keras.Model, Watch]:
     pixels, labels = random.integers(0, 256, (16, 32, 32, 3), "uint8"), random.integers(0, 3, 16)
     base, _ = build_backbone(COMPACT, 32, "none")
     model = build_model(COMPACT, base, Head(units=(8,), activation="tanh"), 3, 0)
-    unfreeze(model, COMPACT, "top:1")
+    unfreeze(model, COMPACT, "head")
     compile_for(model, COMPACT, Stage(learning_rate=0.01), Task((5, 5, 6), 16), 2)
     history = History(folder / "history.csv")
     watch = Watch(model, folder / "tensorboard", history, pixels[:4])

@@ -79,8 +79,10 @@ def cut_below(model: keras.Model, layer: str) -> Cut:
 
 
 def fingerprint(below: keras.Model) -> str:
-    """Hashes the weights of what is frozen, so that others are never taken for them."""
+    """Hashes what is frozen, weights and kinds of layers, so that no other is taken for it."""
     digest = hashlib.sha256()
+    for layer in below._flatten_layers():  # by name two poolings of the same maps look alike
+        digest.update(f"{type(layer).__name__} ".encode())
     for weight in below.weights:
         values = np.ascontiguousarray(weight)
         digest.update(f"{weight.name} {values.dtype} {values.shape}".encode())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 from pathlib import Path
 
 import keras
@@ -14,7 +15,6 @@ import keras
 from app.backbones.loading import pack
 from app.backbones.weights import EMBEDDED
 from app.errors import WeightsError
-from app.explaining import say
 from app.files import whole_file
 
 
@@ -48,4 +48,5 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("version")
     asked = parser.parse_args()
-    say(f'    "{asked.version}": "{pack_run(asked.run, asked.version)}",')
+    digest = pack_run(asked.run, asked.version)
+    sys.stdout.write(f'    "{asked.version}": "{digest}",\n')
