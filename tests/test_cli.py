@@ -102,7 +102,7 @@ def test_without_arguments_graft_lists_its_commands(ask: Ask) -> None:
     bare, help_ = ask(), ask("--help")
     assert bare.returncode == help_.returncode == 0
     assert bare.stdout == help_.stdout
-    assert re.findall(r"^  ([\w-]+) {2,}\w", help_.stdout, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  (\w[\w-]*) {2,}\w", help_.stdout, re.MULTILINE) == list(COMMANDS)
     assert max(map(len, help_.stdout.splitlines())) <= 80
 
 
