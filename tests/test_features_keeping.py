@@ -276,6 +276,31 @@ def test_clearing_never_takes_a_collection_from_under_its_users(place: Path) -> 
     assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
 
 
+def test_a_collection_that_goes_while_it_is_made_is_made_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, refused = os.mkdir, []
+
+    def gone(path: Path, mode: int = 0o777) -> None:
+        if Path(path).parent == place and not refused:
+            refused.append(path)  # another process has it, and removes it before we look
+            raise FileExistsError(path)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", gone)
+    folder = keep("compact")
+    assert refused == [folder]
+    assert [each.folder for each in kept()] == [folder]
+
+
+def test_a_file_in_the_place_of_a_collection_is_said(place: Path) -> None:
+    folder = keep("compact")
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    with pytest.raises(CacheError, match="cannot be written"):
+        keep("compact")
+
+
 def test_who_waits_for_a_collection_that_is_being_removed_begins_it_anew() -> None:
     folder = keep("compact")
     with (folder / ".lock").open("r+") as lock, ThreadPoolExecutor(1) as pool:

@@ -76,18 +76,13 @@ def learned() -> Descriptors:
     return learn_descriptors(PICTURES, seed=0)
 
 
-def test_a_mean_squared_error_is_the_share_of_the_variance(learned: Descriptors) -> None:
+def test_what_is_said_has_mean_0_and_variance_1_and_nothing_follows_from_the_rest(
+    learned: Descriptors,
+) -> None:
     found = learned(PICTURES)
     assert found.shape == (300, learned.width)
-    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-2)
-    assert (found**2).mean() == pytest.approx(1, rel=1e-3)
-
-
-def test_axes_are_told_apart_and_sorted(learned: Descriptors) -> None:
-    spread = np.cov(learned(PICTURES).T)
-    variances = np.diag(spread)
-    assert (np.diff(variances[:50]) <= 1e-3).all()
-    np.testing.assert_allclose(spread - np.diag(variances), 0, atol=2e-2 * variances[0])
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=2e-2)
+    np.testing.assert_allclose(np.cov(found.T, bias=True), np.eye(learned.width), atol=2e-2)
 
 
 def test_descriptors_are_read_back_as_they_were_written(
@@ -99,4 +94,4 @@ def test_descriptors_are_read_back_as_they_were_written(
 
 
 def test_fewer_images_than_axes_give_fewer_axes() -> None:
-    assert learn_descriptors(PICTURES[:40], seed=0).width == 40
+    assert learn_descriptors(PICTURES[:40], seed=0).width == 39

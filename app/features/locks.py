@@ -49,10 +49,14 @@ def held(folder: Path, about: str) -> Iterator[None]:
 def _locked(folder: Path) -> int:
     """Another process may remove the folder until its lock is held: then again from the start."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
+            continue
+        except FileExistsError:  # it was there, and was gone when `mkdir` looked what it is
+            if folder.exists() and not folder.is_dir():
+                raise
             continue
         if _takes(descriptor):  # nobody is writing, so what is half written stays so
             for left in folder.glob(".partial-*"):

@@ -16,7 +16,7 @@ from app.pretraining.dictionary import Dictionary, learn_dictionary
 GRID, DIRECTIONS, LEVELS = 4, 9, 8
 # Edges and mean colours of each cell, and how often each level of each channel occurs.
 OF_EDGES_AND_COLORS = GRID * GRID * (DIRECTIONS + 3) + 3 * LEVELS
-_WORDS, _AXES = 128, 256
+_WORDS, _AXES = 128, 128
 _FAINT = 0.01  # of a number that hardly varies, no more is made than that
 
 
@@ -46,8 +46,9 @@ class Descriptors:
             pixels: uint8 `[n, size, size, 3]`, RGB.
 
         Returns:
-            `[n, width]`; the mean square of a number is 1 over the images that it was learned
-            from, so that a mean squared error is the share of the variance that was missed.
+            `[n, width]`; each number has mean 0 and variance 1 over the images that it was
+            learned from, and none follows from the others, so that a mean squared error is the
+            share that was missed, faint axes counted as much as strong ones.
         """
         said = _said(self.dictionary, pixels)
         described: NDArray[np.float32] = ((said - self.mean) @ self.axes).astype(np.float32)
@@ -77,9 +78,8 @@ def learn_descriptors(pixels: NDArray[np.uint8], seed: int) -> Descriptors:
     said = _said(dictionary, pixels)
     mean, deviation = said.mean(axis=0), said.std(axis=0) + _FAINT
     _, values, axes = np.linalg.svd((said - mean) / deviation, full_matrices=False)
-    width = min(_AXES, len(values))
-    scale = np.sqrt((values[:width] ** 2).sum() / len(said) / width)
-    scaled = axes[:width].T / deviation[:, None] / scale
+    width = min(_AXES, len(values) - 1)  # as many rows less their mean have one axis less
+    scaled = axes[:width].T / deviation[:, None] / values[:width] * len(said) ** 0.5
     return Descriptors(dictionary, mean, scaled.astype(np.float32))
 
 
