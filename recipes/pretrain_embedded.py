@@ -16,8 +16,9 @@ recipe = Pretraining(
     augmentation=Augmentation("contrastive"),
     backbone="compact",
     method="dcl",
-    # Edges and colours are to be read off the features, too: they tell much that contrast does not.
-    descriptors=0.5,
+    # Edges, colours and patches are to be read off the features, too: they tell what contrast does
+    # not, see docs/pretraining.md.
+    descriptors=3.0,
     steps=10_000,
     learning_rate=2e-3,
     weight_decay=0.01,

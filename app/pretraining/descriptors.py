@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from app.files import whole_file
 from app.pretraining.dictionary import Dictionary, learn_dictionary
 
-GRID, DIRECTIONS, LEVELS = 4, 9, 8
-# Edges and mean colours of each cell, and how often each level of each channel occurs.
-OF_EDGES_AND_COLORS = GRID * GRID * (DIRECTIONS + 3) + 3 * LEVELS
-_WORDS, _AXES = 128, 128
+DIRECTIONS, LEVELS = 9, 8
+# Edges, the mean colour, and how often each level of each channel occurs.
+OF_EDGES_AND_COLORS = DIRECTIONS + 3 + 3 * LEVELS
+_WORDS, _AXES = 256, 128
 _FAINT = 0.01  # of a number that hardly varies, no more is made than that
 
 
@@ -95,52 +95,34 @@ def edges_and_colors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Describes images by histograms of oriented gradients, and of colours.
 
     Directions are those of Dalal and Triggs 2005 (doi 10.1109/CVPR.2005.177): nine over half a
-    turn, each pixel's divided among the two nearest, in 4 x 4 cells. The whole image is normalised
-    and not each cell, so that cells differ in strength. Roots make faint ones count.
+    turn, each pixel's divided among the two nearest; but of the whole image, as pooled features
+    are, not of its cells. Roots make faint ones count.
 
     Args:
-        pixels: uint8 `[n, size, size, 3]`, RGB; the size is 4 or more.
+        pixels: uint8 `[n, size, size, 3]`, RGB; the size is 3 or more.
 
     Returns:
         `[n, OF_EDGES_AND_COLORS]`, each number about 0 to 1.
     """
-    count, size = len(pixels), pixels.shape[1]
-    cells = np.arange(size) * GRID // size
-    cell = cells[:, None] * GRID + cells[None]
-    return np.concatenate(
-        [_edges(pixels, cell), _cells(pixels, cell), _levels(pixels)], axis=1, dtype=np.float32
-    ).reshape(count, OF_EDGES_AND_COLORS)
+    mean = pixels.mean(axis=(1, 2)) / 255
+    return np.concatenate([_edges(pixels), mean, _levels(pixels)], axis=1, dtype=np.float32)
 
 
-def _edges(pixels: NDArray[np.uint8], cell: NDArray[np.intp]) -> NDArray[np.float64]:
+def _edges(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     grey = pixels.astype(np.float32).sum(axis=3) / (3 * 255)
     down, across = np.zeros_like(grey), np.zeros_like(grey)
     down[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
     across[:, :, 1:-1] = grey[:, :, 2:] - grey[:, :, :-2]
     place = np.arctan2(down, across) * np.float32(DIRECTIONS / np.pi)
     lower = np.floor(place)
-    upper_share = place - lower
     strength = np.hypot(down, across)
-    first = cell + np.arange(len(pixels))[:, None, None] * GRID * GRID
-    found = np.zeros(len(pixels) * GRID * GRID * DIRECTIONS)
-    for step, share in ((0, 1 - upper_share), (1, upper_share)):
-        direction = (lower.astype(np.intp) + step) % DIRECTIONS
-        where = (first * DIRECTIONS + direction).ravel()
-        found += np.bincount(where, (strength * share).ravel(), len(found))
-    edges = found.reshape(len(pixels), -1) / (cell.size / GRID**2)
-    mean = np.sqrt((edges**2).sum(axis=1, keepdims=True)) / GRID
-    rooted: NDArray[np.float64] = np.sqrt(edges / (mean + 0.01))
+    first = np.arange(len(pixels))[:, None, None] * DIRECTIONS
+    found = np.zeros(len(pixels) * DIRECTIONS)
+    for step, share in ((0, 1 - (place - lower)), (1, place - lower)):
+        where = first + (lower.astype(np.intp) + step) % DIRECTIONS
+        found += np.bincount(where.ravel(), (strength * share).ravel(), len(found))
+    rooted: NDArray[np.float64] = np.sqrt(found.reshape(len(pixels), -1) / grey[0].size)
     return rooted
-
-
-def _cells(pixels: NDArray[np.uint8], cell: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The mean colour of each cell."""
-    sums = np.zeros((len(pixels), GRID * GRID, 3))
-    for number in range(GRID * GRID):
-        rows, columns = np.nonzero(cell == number)
-        part = pixels[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        sums[:, number] = part.mean(axis=(1, 2))
-    return sums.reshape(len(pixels), -1) / 255
 
 
 def _levels(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

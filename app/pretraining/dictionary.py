@@ -31,10 +31,10 @@ class Dictionary:
     @property
     def width(self) -> int:
         """How many numbers describe an image."""
-        return 4 * len(self.offsets)
+        return len(self.offsets)
 
     def describe(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Tells how much of each patch is in each quarter of images.
+        """Tells how much of each patch is in images, wherever it is.
 
         Args:
             pixels: uint8 `[n, size, size, 3]`, RGB.
@@ -51,9 +51,7 @@ class Dictionary:
         found = tf.nn.conv2d(small, self.kernels, 1, "VALID")
         cosines = found / tf.sqrt(tf.maximum(variance, 0.0) + _FLAT) - self.offsets
         strengths = tf.nn.relu(cosines - _THRESHOLD)
-        half = (SIDE - PATCH + 1) // 2 + 1
-        quarters = tf.nn.avg_pool2d(strengths, half, half - 1, "VALID")
-        return tf.sqrt(tf.reshape(quarters, [-1, self.width]))
+        return tf.sqrt(tf.reduce_mean(strengths, axis=[1, 2]))
 
 
 def learn_dictionary(pixels: NDArray[np.uint8], words: int, seed: int) -> Dictionary:
