@@ -8,7 +8,8 @@ on the test images that the set comes with: CIFAR-10 (the first 2,000 of 10,000,
 their hashes) and flowers (150). Beside the weights named: random weights, the embedded ones if this
 version has them, MobileNetV2 0.35 from ImageNet at 128 pixels, and no network at all, but
 histograms of oriented gradients (doi 10.1109/CVPR.2005.177, by scikit-image, which the extra
-`pretraining` brings) and of colours.
+`pretraining` brings) and of colours, or the descriptors of `graft pretrain`, learned from generated
+images.
 """
 
 import argparse
@@ -32,8 +33,10 @@ from sklearn.preprocessing import StandardScaler
 from app.backbones.build import build_backbone, scale_pixels
 from app.backbones.table import find_backbone
 from app.backbones.weights import EMBEDDED
+from app.data.generated import generate
 from app.data.views import reader
 from app.features.filling import forward_of
+from app.pretraining.descriptors import learn_descriptors
 
 SETS = {"cifar10": "test", "flowers": "val"}
 LABELS, TESTED = (10, 100), 2000
@@ -74,6 +77,7 @@ def usual(size: int) -> dict[str, tuple[Extract, int]]:
     found = {
         "random weights": (network("compact", size, "none"), size),
         "gradients and colours": (gradients_and_colors, 64),
+        "patches, edges and colours": (learn_descriptors(generate(range(4096), 64), 0), 64),
     }
     if EMBEDDED.is_dir():
         found["embedded"] = (network("compact", size, "embedded"), size)
