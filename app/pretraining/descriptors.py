@@ -46,9 +46,9 @@ class Descriptors:
             pixels: uint8 `[n, size, size, 3]`, RGB.
 
         Returns:
-            `[n, width]`; each number has mean 0 and variance 1 over the images that it was
-            learned from, and none follows from the others, so that a mean squared error is the
-            share that was missed, faint axes counted as much as strong ones.
+            `[n, width]`; over the images that it was learned from each number has mean 0, none
+            follows from the others, and their mean square is 1. An axis counts by its standard
+            deviation: by its variance two or three would be all, and were all equal, noise.
         """
         said = _said(self.dictionary, pixels)
         described: NDArray[np.float32] = ((said - self.mean) @ self.axes).astype(np.float32)
@@ -79,7 +79,8 @@ def learn_descriptors(pixels: NDArray[np.uint8], seed: int) -> Descriptors:
     mean, deviation = said.mean(axis=0), said.std(axis=0) + _FAINT
     _, values, axes = np.linalg.svd((said - mean) / deviation, full_matrices=False)
     width = min(_AXES, len(values) - 1)  # as many rows less their mean have one axis less
-    scaled = axes[:width].T / deviation[:, None] / values[:width] * len(said) ** 0.5
+    lengths = np.sqrt(values[:width] * values[:width].mean() / len(said))
+    scaled = axes[:width].T / deviation[:, None] / lengths
     return Descriptors(dictionary, mean, scaled.astype(np.float32))
 
 
