@@ -47,11 +47,8 @@ def _check_place(recipe: Pretraining, place: Path | None, resume: str | None) ->
 
 def _check_ready(recipe: Pretraining) -> None:
     """Makes sure that backbone, weights and images are there, as far as can be told quickly."""
-    from app.data.sources import list_unlabelled
-
     verbs.check_backbone(recipe.backbone, recipe.weights, recipe.data.image_size)
-    source = recipe.data.source
-    if source and not source.startswith(("tfds:", "sklearn:", "scikit-image:")):
-        list_unlabelled(source)
+    if recipe.data.source and not recipe.data.source.startswith("scikit-image:"):
+        verbs.check_source(recipe.data.source)
     if recipe.data.probe:
         verbs.check_source(recipe.data.probe)

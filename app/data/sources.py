@@ -137,7 +137,7 @@ def list_unlabelled(source: str) -> Listing:
         folder = Path(source).expanduser()
         if source and folder.is_dir() and not (folder / "dataset_info.json").is_file():
             root = folder.absolute()
-            return Listing(root, (), tuple(_list_any(root)))
+            return Listing(root, (), _list_any(root))
     listing = list_images(source)
     files = tuple(File(file.path, (), "") for file in listing.files)
     return Listing(listing.root, (), files, listing.notes)
@@ -248,13 +248,13 @@ def _list_class(folder: Path, split: str) -> Iterator[File]:
                 yield File(Path(inside) / name, (folder.name,), split)
 
 
-def _list_any(root: Path) -> Iterator[File]:
-    files = [file for file in _list_class(root, "") if file.path.suffix.lower() in _ENDINGS]
+def _list_any(root: Path) -> tuple[File, ...]:
+    listed = (file.path for file in _list_class(root, ""))
+    files = tuple(File(path, (), "") for path in listed if path.suffix.lower() in _ENDINGS)
     if not files:
         endings = ", ".join(sorted(_ENDINGS))
         raise DataError(f"{root} has no images in it, at any depth: files end with {endings}")
-    for file in files:
-        yield File(file.path, (), "")
+    return files
 
 
 def _raise(error: OSError) -> None:

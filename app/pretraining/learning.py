@@ -126,8 +126,9 @@ class Learning:
     @cached_property
     def _pixels(self) -> NDArray[np.uint8]:
         (batch, _), *_ = self.views.batches(0, 1)
-        pixels: NDArray[np.uint8] = batch.numpy()[:MEASURED_VIEWS]
-        return pixels[: max(len(pixels) // 2, 2)] if len(pixels) == self.views.rows else pixels
+        of_images = min(self.recipe.data.batch_size, MEASURED_VIEWS)  # one view of each
+        pixels: NDArray[np.uint8] = batch.numpy()[:of_images]
+        return pixels
 
     def _measured(self, step: int, loss: float, seconds: float) -> dict[str, float]:
         bring_back(self.network.model)

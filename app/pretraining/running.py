@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from app.data.labelled import readable
 from app.data.photographs import PHOTOGRAPHS, SOURCE, photographs
 from app.data.sources import list_unlabelled
 from app.errors import DataError, EngineError, RecipeError, RunError
-from app.files import whole_file
+from app.files import whole_file, write_whole
 from app.manifest import surroundings
 from app.models import uncompiled
 from app.pretrain_recipe import Pretraining, check, from_json
@@ -107,8 +108,7 @@ def opened(recipe: Pretraining, directory: Path | None) -> Pretrained | None:
     Raises:
         RunError: If it was begun with another recipe.
     """
-    file = directory and directory / "recipe.json"
-    if directory is None or file is None or not file.is_file():
+    if directory is None or not (file := directory / "recipe.json").is_file():
         return None
     try:
         found = from_json(file.read_text("utf-8"))
@@ -179,10 +179,6 @@ def _check_differences(files: Files, images: Sequence[Image], root: str) -> None
 def _write_manifest(
     started: Pretrained, size: int, provenance: Provenance, about: dict[str, Any]
 ) -> None:
-    import json
-
-    from app.files import write_whole
-
     content = {
         "backbone": started.recipe.backbone,
         "image_size": size,
