@@ -6,18 +6,15 @@ Nothing here imports TensorFlow before the arguments are known to make sense.
 from __future__ import annotations
 
 import argparse
-import io
-import logging
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from app import commands, pretraining_command
+from app import commands, pretraining_command, tuning_command
 from app.commands import RunRecipe
 from app.errors import GraftError, RecipeError
-from app.explaining import explain
+from app.explaining import explain, guarded
 from app.options import OPTIONS, usage
 from app.pretrain_recipe import Pretraining
 from app.recipe import Recipe
@@ -30,6 +27,7 @@ _COMMANDS = {
     "show": "print a recipe with every setting, changed as asked",
     "diagnose": "check a recipe the way a careful engineer does, before training it",
     "find-lr": "find a learning rate by a range test, with a plot",
+    "tune": "search for better settings; the winner is a recipe like any other",
     "ablate": "measure what each part of a recipe brings, by taking it away",
     "evaluate": "measure the model of a run again, on the images that it kept apart",
     "export": "write the model of a run as a SavedModel that answers image bytes",
@@ -61,43 +59,14 @@ def main(recipe: Recipe | Pretraining, run: RunRecipe | None = None) -> None:
     place, called, arguments = Path(sys.argv[0]), f"python {sys.argv[0]}", sys.argv[1:]
     if isinstance(recipe, Pretraining):
         unlabelled = RecipeFile(place, recipe, None, about)
-        sys.exit(_guarded(lambda: _pretrain(unlabelled, arguments, called)))
+        sys.exit(guarded(lambda: _pretrain(unlabelled, arguments, called)))
     file = RecipeFile(place, recipe, run, about)
-    sys.exit(_guarded(lambda: _on_recipe("train", file, arguments, called)))
+    sys.exit(guarded(lambda: _on_recipe("train", file, arguments, called)))
 
 
 def graft() -> None:
     """The command `graft`."""
-    sys.exit(_guarded(lambda: _dispatch(sys.argv[1:])))
-
-
-def _guarded(work: Callable[[], int]) -> int:
-    """Says in one line what the user can mend; lets defects of graft show themselves."""
-    _set_up_streams()
-    try:
-        try:
-            return work()
-        finally:
-            sys.stdout.flush()  # here, where a reader that has left does no harm
-    except GraftError as error:
-        print(f"graft: {' '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201  # errors are said there
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("graft: stopped", file=sys.stderr)  # noqa: T201  # errors are said there
-        return 130
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _set_up_streams() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("graft")
-    log.handlers, log.propagate = [handler], False
-    log.setLevel(logging.INFO)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text at all
-        sys.stdout.reconfigure(errors="surrogateescape")
+    sys.exit(guarded(lambda: _dispatch(sys.argv[1:])))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -267,6 +236,7 @@ def _on_recipe(
         "find-lr": commands.find_lr,
         "diagnose": commands.diagnose,
         "ablate": commands.ablate,
+        "tune": tuning_command.tune,
     }[command]
     return work(file, given, **options)
 

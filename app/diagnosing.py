@@ -16,7 +16,8 @@ from app.data.index import Image, Index
 from app.features.cutting import cut_below
 from app.heads import NORMALIZED
 from app.models import unfreeze
-from app.preparation import Prepared, prepare
+from app.preparation import prepare
+from app.prepared import Prepared
 from app.recipe import Recipe, Stage
 from app.training.diagnosis import (
     Finding,

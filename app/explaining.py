@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app import settings
+from app.errors import GraftError
 from app.options import Option
 from app.recipe import Recipe
 from app.recipe_file import AnyRecipe, RecipeFile
@@ -41,3 +46,36 @@ def explain(file: RecipeFile[AnyRecipe], usage: str, options: Sequence[Option]) 
 
 def _indented(text: str) -> str:
     return textwrap.indent(textwrap.fill(text, 90), " " * 6)
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Says in one line what the user can mend; lets defects of graft show themselves.
+
+    Returns:
+        The exit code.
+    """
+    _set_up_streams()
+    try:
+        try:
+            return work()
+        finally:
+            sys.stdout.flush()  # here, where a reader that has left does no harm
+    except GraftError as error:
+        print(f"graft: {' '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201  # errors are said there
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("graft: stopped", file=sys.stderr)  # noqa: T201  # errors are said there
+        return 130
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _set_up_streams() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("graft")
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text at all
+        sys.stdout.reconfigure(errors="surrogateescape")

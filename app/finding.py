@@ -15,7 +15,8 @@ from pathlib import Path
 from app.errors import RunError
 from app.files import whole_folder, write_whole
 from app.models import unfreeze
-from app.preparation import Prepared, prepare
+from app.preparation import prepare
+from app.prepared import Prepared
 from app.recipe import Recipe, Stage, check, stage_named
 from app.run_directory import check_place
 from app.training import devices

@@ -50,6 +50,36 @@ OPTIONS = {
         ),
         Option("resume", "DIR", "the directory to go on with from its last checkpoint"),
     ),
+    "tune": (
+        Option("trials", "NUMBER", "at most, the recipe as written included; 30 if left out"),
+        Option("minutes", "NUMBER", "how long it may take; alone it leaves the trials unlimited"),
+        Option(
+            "algorithm",
+            "NAME",
+            "what proposes: random, bayesian, grid, or hyperband; random if left out",
+        ),
+        Option(
+            "executions",
+            "NUMBER",
+            "how often each trial is trained, from another seed each time; 1 if left out",
+        ),
+        Option(
+            "folds",
+            "NUMBER",
+            "measures each trial by cross-validation in so many folds, for small sets; 0, which is"
+            " the validation split alone, if left out",
+        ),
+        Option(
+            "output",
+            "DIR",
+            "where the search is written, or gone on with if it was begun there;"
+            " runs/<recipe>/tuning-<date and time> if left out, or the last one there that asked"
+            " for the same and is not finished",
+        ),
+        Option(
+            "resume", "TUNING", "the folder of a search to go on with, perhaps with more trials"
+        ),
+    ),
     "show": (),
     "find-lr": (
         Option(

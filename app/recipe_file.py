@@ -27,12 +27,14 @@ class RecipeFile(Generic[AnyRecipe]):
         recipe: Its `recipe`.
         run: Its own `run`, or None: it is run in the usual way.
         about: The first line of its docstring, or empty.
+        search: Its `search(hp)`, which says what is worth searching; None if it has none.
     """
 
     path: Path
     recipe: AnyRecipe
     run: Callable[..., Any] | None = None
     about: str = ""
+    search: Callable[..., Any] | None = None
 
 
 def load_recipe_file(path: Path) -> RecipeFile[Recipe]:
@@ -70,9 +72,13 @@ def _load_file(
         raise RecipeError(
             f"{path} defines no recipe: it needs `recipe = {kind.__name__}(...)`{hint}"
         )
-    if run is not None and not callable(run):
-        raise RecipeError(f"{path} defines `run`, but not as a function: call it something else")
-    return RecipeFile(path, recipe, run, first_line(module.__doc__))
+    search = getattr(module, "search", None)
+    for name, found in {"run": run, "search": search}.items():
+        if found is not None and not callable(found):
+            raise RecipeError(
+                f"{path} defines `{name}`, but not as a function: call it something else"
+            )
+    return RecipeFile(path, recipe, run, first_line(module.__doc__), search)
 
 
 def first_line(docstring: str | None) -> str:

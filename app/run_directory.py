@@ -103,6 +103,22 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise RunError(f"{self.splits} is damaged: {error}") from error
 
+    def right_answers(self) -> dict[str, bool]:
+        """Tells which test images were named rightly, by their paths.
+
+        Raises:
+            RunError: If `predictions.csv` is missing or damaged.
+        """
+        try:
+            with self.predictions.open(encoding="utf-8", newline="") as file:
+                return {
+                    row["file"]: row["class"] == row["label"]
+                    for row in csv.DictReader(file)
+                    if row["split"] == "test"
+                }
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise RunError(f"{self.predictions} cannot be read: {error}") from error
+
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes one of its JSON files, whole."""
         write_whole(self.directory / name, json.dumps(content, indent=2) + "\n")

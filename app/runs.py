@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from app.exports.saved_model import export_model
 from app.files import whole_file
 from app.manifest import build_manifest, differences_that_count
 from app.models import uncompiled
-from app.preparation import Prepared, prepare
+from app.preparation import prepare
+from app.prepared import Prepared
 from app.recipe import Recipe, check
 from app.run_directory import Run, begun_run, new_run
 from app.training import devices
@@ -57,16 +58,40 @@ def run(recipe: Recipe, directory: Path | None = None, until: float = math.inf) 
         if begun and started.model.is_file():
             evaluate(started)
             return started
-        # The scope holds for all of training: Keras refuses to mix what two scopes made.
-        with devices.strategy_over(devices.gpus()):
-            prepared = _go_on(started) if begun else _begin(started)
-            _train(started, prepared, until)
-            save(started, prepared.model)
-        # What several devices share is not asked outside of their scope: it is loaded anew.
-        shared = len(devices.gpus()) > 1
-        model = load_model(started) if shared else prepared.model
-        _measure(started, model, prepared.index, prepared.image_size, prepared.kept)
+        _complete(started, lambda: _go_on(started) if begun else _begin(started), until)
     return started
+
+
+def complete(started: Run, make: Callable[[], Prepared]) -> None:
+    """Trains what is left of a recipe whose checkpoints lie in a directory, and measures it.
+
+    Args:
+        started: Its directory has a `recipe.json`.
+        make: Makes the recipe ready, on images that were divided before.
+
+    Raises:
+        GraftError: If it cannot be trained, or the directory cannot be written.
+    """
+
+    def recorded() -> Prepared:
+        prepared = make()
+        record(started, prepared.index, prepared.image_size, prepared.provenance)
+        return prepared
+
+    with started.locked(), logged(started.log):
+        _complete(started, recorded, math.inf)
+
+
+def _complete(started: Run, make: Callable[[], Prepared], until: float) -> None:
+    # The scope holds for all of training: Keras refuses to mix what two scopes made.
+    with devices.strategy_over(devices.gpus()):
+        prepared = make()
+        _train(started, prepared, until)
+        save(started, prepared.model)
+    # What several devices share is not asked outside of their scope: it is loaded anew.
+    shared = len(devices.gpus()) > 1
+    model = load_model(started) if shared else prepared.model
+    _measure(started, model, prepared.index, prepared.image_size, prepared.kept)
 
 
 def _begin(started: Run) -> Prepared:

@@ -9,12 +9,12 @@ from app.data.kept import KeptImages
 from app.data.mixing import Mixing
 from app.data.sources import list_images
 from app.models import build_model, unfreeze
-from app.preparation import task_of
+from app.prepared import task_of
 from app.run_directory import new_run
 from app.runs import record, save
 from app.training.callbacks import Progress
+from app.training.compiling import compile_for
 from app.training.devices import set_up
-from app.training.stages import compile_for
 
 __all__ = [
     "Augmenter",

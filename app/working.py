@@ -69,6 +69,21 @@ def said_if_stopped(directory: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def many_networks() -> Iterator[None]:
+    """Leaves out what TensorFlow says of tracing much: networks are traced one after the other."""
+    log = logging.getLogger("tensorflow")
+    log.addFilter(_is_no_retracing)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_no_retracing)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
 class _LogFile(logging.FileHandler):
     """A log that cannot be written stops a run like any other of its files."""
 

@@ -49,7 +49,7 @@ def epoch_of(name: str, unfreeze: str, steps: int, watched: bool, folder: Path):
     import keras
     import numpy as np
 
-    stages, steps_of = load("app.training.stages"), load("app.steps")
+    steps_of = load("app.steps")
     watching, callbacks = load("app.training.watching"), load("app.training.callbacks")
     losses = load("app.training.losses")
     backbone = steps_of.find_backbone(name)
@@ -57,7 +57,7 @@ def epoch_of(name: str, unfreeze: str, steps: int, watched: bool, folder: Path):
     model = steps_of.build_model(backbone, base, Head(), 5, 0)
     stage = Stage(unfreeze=unfreeze)
     steps_of.unfreeze(model, backbone, unfreeze)
-    stages.compile_for(model, backbone, stage, losses.Task((100,) * 5, 500), steps)
+    steps_of.compile_for(model, backbone, stage, losses.Task((100,) * 5, 500), steps)
     model.optimizer.build(model.trainable_variables)
     model.optimizer._records = watched
     random = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app import Data, Recipe, Stage
-from app.ablation.effects import Ablation, read_answers, table
+from app.ablation.effects import Ablation, table
 from app.ablation.running import ablate
 from app.errors import GraftError, RecipeError, RunError
 from app.run_directory import open_finished_run
@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_the_runs(ablation: Ablation) -> None:
     assert second.brought == pytest.approx(100 * (accuracy - unsmoothed), abs=1e-3)
     assert not ablation.failures
     assert not ablation.failed
-    assert len(read_answers(runs[0])) == runs[0].metrics["test"]["count"]
+    assert len(runs[0].right_answers()) == runs[0].metrics["test"]["count"]
 
 
 def test_tables_and_the_recipe_lie_beside_the_runs(ablation: Ablation) -> None:

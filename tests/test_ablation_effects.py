@@ -15,7 +15,6 @@ from app.ablation.effects import (
     Effect,
     effect_of,
     page,
-    read_answers,
     table,
     to_csv,
 )
@@ -117,7 +116,7 @@ def test_answers_are_those_to_test_images(tmp_path: Path) -> None:
         "file,split,class,label,probability_a\n"
         "1.jpg,test,a,a,1\n2.jpg,test,a,b,1\n3.jpg,validation,a,a,1\n4.jpg,test,a;b,a;b,1\n"
     )
-    assert read_answers(run) == {"1.jpg": True, "2.jpg": False, "4.jpg": True}
+    assert run.right_answers() == {"1.jpg": True, "2.jpg": False, "4.jpg": True}
 
 
 @pytest.mark.parametrize("content", [None, b"file,what\n1.jpg,test\n", b"\xff\xfe\x00"])
@@ -126,4 +125,4 @@ def test_answers_that_cannot_be_read_name_the_file(tmp_path: Path, content: byte
     if content is not None:
         run.predictions.write_bytes(content)
     with pytest.raises(RunError, match=r"predictions.csv cannot be read"):
-        read_answers(run)
+        run.right_answers()

@@ -27,6 +27,7 @@ COMMANDS = (
     "show",
     "diagnose",
     "find-lr",
+    "tune",
     "ablate",
     "evaluate",
     "export",

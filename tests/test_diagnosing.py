@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 
 from app.diagnosing import IMAGES, findings
-from app.preparation import Prepared, prepare
+from app.preparation import prepare
+from app.prepared import Prepared
 from app.recipe import Recipe, Stage, override
 from app.training.diagnosis import Finding
 from tests.small_nets import state

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from app import Recipe
-from app.preparation import Prepared, prepare
+from app.preparation import prepare
+from app.prepared import Prepared
 from app.recipe import override
 
 HEAD_ALONE = {"fine_tune.unfreeze": "head", "fine_tune.epochs": 1}

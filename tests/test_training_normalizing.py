@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from app import Head, Recipe
 from app.data.views import view_batches
 from app.heads import NORMALIZED
-from app.preparation import Prepared, prepare
+from app.preparation import prepare
+from app.prepared import Prepared
 from app.recipe import override
 from app.training.normalizing import moments, normalize
 from tests.small_nets import small_net

@@ -15,8 +15,8 @@ from app.models import build_model, unfreeze
 from app.recipe import Head, Stage
 from app.training import watching
 from app.training.callbacks import History
+from app.training.compiling import compile_for
 from app.training.losses import Task
-from app.training.stages import compile_for
 from app.training.watching import Watch
 
 COMPACT = find_backbone("compact")

@@ -14,7 +14,6 @@ import numpy as np
 from app.errors import RunError
 from app.evaluation.comparison import paired_interval
 from app.recipe import Recipe
-from app.run_directory import Run
 
 # Whether each test image was answered rightly, by its path.
 Answers = Mapping[str, bool]
@@ -68,23 +67,6 @@ class Ablation:
     def failed(self) -> bool:
         """Whether nothing could be compared."""
         return not any(effect.seeds for effect in self.effects)
-
-
-def read_answers(finished: Run) -> Answers:
-    """Reads which test images a run answered rightly, by their paths.
-
-    Raises:
-        RunError: If its `predictions.csv` is missing or damaged.
-    """
-    try:
-        with finished.predictions.open(encoding="utf-8", newline="") as file:
-            return {
-                row["file"]: row["class"] == row["label"]
-                for row in csv.DictReader(file)
-                if row["split"] == "test"
-            }
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise RunError(f"{finished.predictions} cannot be read: {error}") from error
 
 
 def effect_of(

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from app.ablation.effects import Ablation, Answers, effect_of, page, read_answers, to_csv
+from app.ablation.effects import Ablation, Answers, effect_of, page, to_csv
 from app.ablation.parts import default_parts, without
 from app.errors import GraftError, RecipeError, RunError
 from app.files import write_whole
 from app.recipe import Recipe, check, override
 from app.run_directory import Run
 from app.settings import to_json
+from app.working import many_networks
 
 RunRecipe = Callable[[Recipe, Path | None], Run]
 AS_WRITTEN = "as_written"
@@ -68,7 +69,7 @@ def ablate(
         try:
             with _as_if_alone():
                 finished = (run or _run)(work[part, seed], place / name)
-            answers[part][seed] = read_answers(finished)
+            answers[part][seed] = finished.right_answers()
         except GraftError as error:
             failures[name] = " ".join(str(error).splitlines())
             _log.error("%s failed: %s", name, failures[name])
@@ -100,21 +101,15 @@ def _as_if_alone() -> Iterator[None]:
     """Lets a run be one of many in a process.
 
     Keras keeps what it traced, a hundred megabytes for a MobileNet, until its session is
-    cleared; and TensorFlow warns of networks that are traced one after the other.
+    cleared.
     """
-    log = logging.getLogger("tensorflow")
-    log.addFilter(_is_no_retracing)
     try:
-        yield
+        with many_networks():
+            yield
     finally:
-        log.removeFilter(_is_no_retracing)
         keras = sys.modules.get("keras")  # it is not there if the run never began
         if keras:
             keras.backend.clear_session()
-
-
-def _is_no_retracing(record: logging.LogRecord) -> bool:
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _open(recipe: Recipe, directory: Path | None) -> Path:

@@ -31,7 +31,8 @@ from app.features.cutting import cut
 from app.features.filling import BATCH, forward_of
 from app.features.places import limit
 from app.models import unfreeze
-from app.preparation import build_classifier, may_cache
+from app.preparation import build_classifier
+from app.prepared import may_cache
 from app.recipe import Recipe
 from app.training.checkpoints import Checkpoint, Checkpoints
 from app.training.losses import Task

@@ -21,6 +21,7 @@ from app.recipe import Recipe
 from app.run_directory import Run
 from app.runs import run
 from app.training import devices
+from app.working import many_networks
 
 # The rest is left for what no measurement foresees.
 SHARE = 0.9
@@ -42,6 +43,13 @@ def run_within(
     Raises:
         GraftError: If no plan is quick enough, or the run fails.
     """
+    with many_networks():  # depths are traced, and then stages, each once and on purpose
+        return _run_within(recipe, fixed, minutes, directory, began)
+
+
+def _run_within(
+    recipe: Recipe, fixed: Collection[str], minutes: float, directory: Path | None, began: float
+) -> Run:
     plan = plan_within(recipe, fixed, minutes, began)
     until = began + minutes * 60 - plan.parts["measuring"]
     finished = run(plan.recipe, directory, until)
@@ -61,7 +69,6 @@ def plan_within(recipe: Recipe, fixed: Collection[str], minutes: float, began: f
     """
     measured = time.monotonic()
     devices.set_up(recipe)
-    logging.getLogger("tensorflow").addFilter(_not_expected)
     listing = list_images(recipe.data.source)
     _log.info("measuring what the parts of the recipe take on this machine")
     last = list(recipe.stages)[-1]
@@ -111,11 +118,6 @@ def _too_few(recipe: Recipe, least: Plan, minutes: float, gone: float) -> str:
         f"--minutes {minutes:g} is too few: the quickest plan ({changes}) needs"
         f" --minutes {needed:g}; give as many, fewer images, or a smaller backbone"
     )
-
-
-def _not_expected(record: logging.LogRecord) -> bool:
-    """Leaves out that much is traced: depths are, and then stages, each once and on purpose."""
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def show(minutes: float) -> str:

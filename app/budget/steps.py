@@ -21,8 +21,8 @@ from app.features.places import row_bytes
 from app.models import unfreeze
 from app.recipe import Recipe, Stage
 from app.training import devices
+from app.training.compiling import compile_for
 from app.training.losses import Task
-from app.training.stages import compile_for
 
 STEPS = 4  # that are timed, of which the first is traced
 LONG_SECONDS = 10.0

@@ -64,6 +64,7 @@ class Checkpointer(keras.callbacks.Callback):
         steps: int,
         every: int | None,
         counters: Sequence[Resumable],
+        last: int | None = None,
     ) -> None:
         """Prepares for a stage.
 
@@ -76,11 +77,13 @@ class Checkpointer(keras.callbacks.Callback):
             steps: An epoch.
             every: Steps from one checkpoint to the next within an epoch; none if None.
             counters: Callbacks whose counters and arrays are kept.
+            last: Epochs of the stage after which it pauses; one is always written then.
         """
         super().__init__()
         self._whole, self._checkpoints, self._at = whole, checkpoints, at
         self._first, self._epochs, self._steps, self._every = first_epoch, epochs, steps, every
         self._counters = counters
+        self._last = last
         self._begun = at.step
         self._metrics: list[Any] = []
         self._due = 0.0
@@ -121,7 +124,7 @@ class Checkpointer(keras.callbacks.Callback):
         """Writes one."""
         self._begun = 0
         over = self.model.stop_training or epoch + 1 == self._epochs
-        if over or time.monotonic() >= self._due:
+        if over or epoch + 1 == self._last or time.monotonic() >= self._due:
             self._write(replace(self._at, epoch=epoch + 1, step=0, over=over))
 
     def _write(self, at: Moment) -> None:

@@ -25,13 +25,13 @@ from app.training.callbacks import (
     Resumable,
 )
 from app.training.checkpoints import Checkpoint, Checkpoints
+from app.training.compiling import compile_for
 from app.training.devices import gpus, sent_ahead
 from app.training.diverging import StopWhenDiverging
 from app.training.finder import find_stage_rate
 from app.training.in_time import StopInTime
 from app.training.learner import Learner
-from app.training.losses import Task, build_loss, build_metrics
-from app.training.optimizers import build_optimizer, rate_factors
+from app.training.losses import Task
 from app.training.resuming import Checkpointer, Moment
 from app.training.schedules import in_epochs, peak, warmup_epochs
 
@@ -58,6 +58,8 @@ class Trainer:
             they divide those of an epoch.
         watching: Makes what else looks on during a stage, such as `Watch`.
         until: When training ends, by `time.monotonic()`, if at least one epoch was measured.
+        pause: After how many epochs of all stages it pauses, at a checkpoint from which it goes
+            on another time; None for never.
     """
 
     model: keras.Model
@@ -73,6 +75,7 @@ class Trainer:
     at_once: int = 1
     watching: Callable[[Stage], list[keras.callbacks.Callback]] = lambda _: []
     until: float = math.inf
+    pause: int | None = None
 
     def train(self, stages: Mapping[str, Stage]) -> None:
         """Trains the stages in their order, from the last checkpoint on if there is one.
@@ -94,6 +97,8 @@ class Trainer:
                 _log.warning("the time is over: left out: stage %s", ", ".join(names[number:]))
                 break
             first = sum(earlier.epochs for earlier in list(stages.values())[:number])
+            if self.pause is not None and first >= self.pause:
+                break
             begun = at if name == at.stage else Moment(name)
             self._train_stage(stage, first, begun, saved if name == at.stage else None)
 
@@ -105,7 +110,11 @@ class Trainer:
         _log.info("stage %s: %s", name, _describe(self.model, chosen))
         with self.learner(name, stage) as learner:
             self._learn(learner, stage, first, at, saved)
-        self._settle(name, stage)
+        self._settle(name, stage, self._last(stage, first))
+
+    def _last(self, stage: Stage, first: int) -> int:
+        """Returns the epochs of a stage after which it is over, or pauses."""
+        return stage.epochs if self.pause is None else min(stage.epochs, self.pause - first)
 
     def _learn(
         self, learner: Learner, stage: Stage, first: int, at: Moment, saved: Checkpoint | None
@@ -124,6 +133,7 @@ class Trainer:
             self.steps,
             self.checkpoint_steps,
             counters,
+            self._last(stage, first),
         )
         if at.step:  # Keras makes the metrics, whose running means go on, when it first needs them
             learner.model.evaluate(learner.validation.take(1), verbose=0)
@@ -169,7 +179,7 @@ class Trainer:
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
         """Fits what is left of a stage; what is left of an epoch that was begun comes first."""
-        epoch = at.epoch
+        epoch, last = at.epoch, self._last(stage, first)
         if at.step:
             diverging.within_epoch = True
             self._fit_epochs(learner, first, epoch, epoch + 1, at.step, callbacks)
@@ -177,8 +187,8 @@ class Trainer:
                 if isinstance(callback, Resumable):  # Keras would set it back
                     callback.resume(callback.state())
             epoch += 1
-        if epoch < stage.epochs and not (at.step and learner.model.stop_training):
-            self._fit_epochs(learner, first, epoch, stage.epochs, 0, callbacks)
+        if epoch < last and not (at.step and learner.model.stop_training):
+            self._fit_epochs(learner, first, epoch, last, 0, callbacks)
         if diverging.found:
             raise RunError(self._diverged(at.stage, stage, diverging.found))
 
@@ -230,10 +240,12 @@ class Trainer:
             f"Lower stages.{name}.learning_rate ({peak(stage):g}){clip}"
         )
 
-    def _settle(self, name: str, stage: Stage) -> None:
+    def _settle(self, name: str, stage: Stage, last: int) -> None:
         best = self.best
         epochs = sum(row["stage"] == name for row in self.history.rows)
-        if epochs < stage.epochs:
+        if last < stage.epochs and epochs == last:
+            _log.info("stage %s pauses after epoch %d", name, epochs)
+        elif epochs < stage.epochs:
             _log.info("stage %s stopped early, after epoch %d", name, epochs)
         if not best.best_stage:
             raise RunError(f"the validation loss of stage {name} was never a number")
@@ -247,39 +259,6 @@ class Trainer:
                 name,
                 best.best_stage,
             )
-
-
-def compile_for(
-    model: keras.Model,
-    backbone: Backbone,
-    stage: Stage,
-    task: Task,
-    steps: int,
-    jit_compile: bool = False,
-    above: keras.Model | None = None,
-    at_once: int = 1,
-) -> None:
-    """Compiles a model for a stage, with a new optimizer.
-
-    Args:
-        model: What of it trains was set by `unfreeze`.
-        backbone: The one inside.
-        stage: Its learning rate is a number.
-        task: What is to be learned.
-        steps: Training batches an epoch.
-        jit_compile: Whether XLA compiles the steps. With JAX it always does: one operation
-            after the other is hundreds of times slower.
-        above: Is compiled in its place, if given: a part of it that holds all that trains.
-        at_once: Steps between two returns to Python.
-    """
-    factors = rate_factors(model, backbone, stage.layer_decay)
-    (model if above is None else above).compile(
-        optimizer=build_optimizer(stage, steps, factors),
-        loss=build_loss(stage, task),
-        metrics=build_metrics(task),
-        jit_compile=jit_compile or keras.config.backend() == "jax",
-        steps_per_execution=at_once,
-    )
 
 
 def _say_warmup(name: str, stage: Stage) -> None:
