@@ -76,9 +76,10 @@ OPTIONS = {
             " runs/<recipe>/tuning-<date and time> if left out, or the last one there that asked"
             " for the same and is not finished",
         ),
-        Option(
-            "resume", "TUNING", "the folder of a search to go on with, perhaps with more trials"
-        ),
+        Option("workers", "NUMBER", "processes that train at a time here; 1 if left out"),
+        Option("chief", "HOST:PORT", "answers workers of other machines at this own address"),
+        Option("worker", "HOST:PORT", "trains what the chief at this address hands out"),
+        Option("resume", "TUNING", "a search to go on with, perhaps with more trials or minutes"),
     ),
     "show": (),
     "find-lr": (

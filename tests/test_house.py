@@ -79,6 +79,7 @@ STANDARD_LIBRARY_ONLY = [
         for name in (
             "default_space",
             "journal",
+            "median",
             "places",
             "request",
             "results",

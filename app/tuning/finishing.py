@@ -13,7 +13,9 @@ from app.evaluation.comparison import paired_interval
 from app.files import write_whole
 from app.run_directory import Run
 from app.runs import complete
+from app.tuning.hparams import write_hparams
 from app.tuning.inflation import inflation
+from app.tuning.page import page
 from app.tuning.places import apart, recipe_as_trained
 from app.tuning.request import Tuning
 from app.tuning.results import lines, to_csv
@@ -64,6 +66,8 @@ def finish(trainer: Trainer, trials: Sequence[Trial]) -> dict[str, Any]:
         results |= _compared(winner, trials, measured)
         write_whole(tuning.best, _best(tuning, measured[winner.number], measured.get(0), results))
     write_whole(tuning.directory / "trials.csv", to_csv(trials))
+    write_whole(tuning.page, page(tuning, trials, results))
+    write_hparams(trials, tuning.directory / "tensorboard")
     write_whole(tuning.results, json.dumps(results, indent=2) + "\n")
     return results
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ class Journal:
             contents = path.read_bytes() if path.is_file() else b""
             whole = contents[: contents.rfind(b"\n") + 1]
             self.events: list[Event] = [_event(line) for line in whole.splitlines()]
-            self._file = path.open("ab")
             if len(whole) < len(contents):
-                self._file.truncate(len(whole))
+                os.truncate(path, len(whole))
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path} cannot be gone on with: {error}") from error
+        self._size = len(whole)
 
     def write(self, event: Event) -> None:
         """Writes a step down; it is on the disk when this returns.
@@ -46,31 +47,20 @@ class Journal:
             RunError: If it cannot be written, such as on a full disk; the steps before it stay.
         """
         line = json.dumps(event).encode() + b"\n"
-        at = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(line)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with self._path.open("ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
-            self._undo(at)
+            with suppress(OSError):
+                os.truncate(self._path, self._size)
             raise RunError(
                 f"{self._path} cannot be written ({error.strerror}): finished trials are kept;"
                 " make room, then go on with the same command"
             ) from error
+        self._size += len(line)
         self.events.append(event)
-
-    def _undo(self, size: int) -> None:
-        """Lets go of what could not be written, which closing would try again."""
-        raw = self._file.detach()
-        raw.truncate(size)
-        self._file = os.fdopen(os.dup(raw.fileno()), "ab")
-        raw.close()
-
-
-def read_events(path: Path) -> list[Event]:
-    """Reads the steps that a journal has so far, while another process may add to it."""
-    contents = path.read_bytes() if path.is_file() else b""
-    return [_event(line) for line in contents[: contents.rfind(b"\n") + 1].splitlines()]
 
 
 def _event(line: bytes) -> Event:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -34,7 +33,7 @@ class Request:
             once is what a trial is validated on; 0 for the validation split alone.
         trials: At most, the recipe as written included; None if only time ends it.
         minutes: From the command to its end; None if only the number of trials ends it.
-        workers: Processes that train at a time.
+        workers: Processes that train at a time on this machine.
     """
 
     recipe: Recipe
@@ -85,6 +84,11 @@ class Tuning:
         return self.directory / "best.py"
 
     @property
+    def page(self) -> Path:
+        """All of it to look at."""
+        return self.directory / "report.html"
+
+    @property
     def is_finished(self) -> bool:
         """Whether as many trials as were asked for are over, and the winner is measured."""
         return self.results.is_file()
@@ -124,7 +128,7 @@ def read_request(
         _whole("folds", folds, 0, MOST_EXECUTIONS),
         number,
         minutes,
-        _whole("workers", workers, 1, MOST_WORKERS),
+        _whole("workers", workers, 0, MOST_WORKERS),
     )
     if request.folds == 1:
         raise RecipeError("--folds is 1: give 2 or more, or 0 for the validation split alone")
@@ -252,8 +256,3 @@ def from_plain(plain: Mapping[str, Any]) -> Request:
     """Reads what `to_plain` returned."""
     recipe, file = from_json(plain["recipe"]), Path(plain["file"])
     return Request(**{**plain, "recipe": recipe, "file": file})
-
-
-def is_over(now: float, until: float | None) -> bool:
-    """Tells whether the time of a search has passed, by `time.time()`."""
-    return now >= (math.inf if until is None else until)

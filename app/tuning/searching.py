@@ -7,8 +7,9 @@ What asks it for trials sees Keras Tuner's own interface, `create_trial`, `updat
 from __future__ import annotations
 
 import json
-import logging
-import statistics
+import math
+import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,9 +18,11 @@ from keras_tuner import HyperParameters
 from keras_tuner.engine.trial import Trial as Packet
 
 from app.errors import RecipeError, RunError
+from app.kinds import Leaf
 from app.settings import to_json
 from app.tuning.attempts import Attempts
 from app.tuning.journal import Event, Journal
+from app.tuning.median import is_hopeless
 from app.tuning.oracles import SCORE, build_oracle, own_values, plain_values
 from app.tuning.request import Tuning
 from app.tuning.space import Space
@@ -29,17 +32,18 @@ from app.tuning.trials import COMPLETED, FAILED, RUNNING, STOPPED, Outcome, Tria
 # back, what came of it.
 WANTED, OUTCOME = "graft/trial", "graft/outcome"
 ACCURACY = "accuracy"
-# Completed trials before the median says anything.
-LEAST_TRIALS = 5
-_log = logging.getLogger("graft")
 
 
 class Search:
     """Trials proposed one after the other, and what came of them.
 
     Attributes:
+        space: What may be proposed.
         trials: All, by number.
         told: Is called with each trial that ends.
+        ends: When training should stop, by `time.time()`.
+        is_done: Whether all that was asked for is over.
+        of: What it is of, hashed.
     """
 
     def __init__(
@@ -59,10 +63,12 @@ class Search:
             RunError: If the journal is of another space, or the oracle proposes otherwise than
                 it did.
         """
-        self._request, self._space = tuning.request, space
+        self._request, self.space = tuning.request, space
         self._journal = journal
         self.told: Callable[[Trial], None] = lambda _: None
+        self.ends, self.is_done = math.inf, False
         self._attempts = Attempts(tuning, journal)
+        self.of = space.digest
         known = trials_of(journal.events)
         self.trials: dict[int, Trial] = {}
         self._of_worker: dict[str, int] = {}  # who is at which trial
@@ -80,13 +86,14 @@ class Search:
         if journal.events:
             self._take_again()
         else:
-            journal.write({"event": "begun", "space": space.config})
-            self._take({"event": "created", **_plain(Trial(0))})
+            begun = {"event": "begun", "space": space.config, "search": uuid.uuid4().hex[:12]}
+            journal.write(begun)
+            self._take({**Trial(0).to_event()})
             self._given_back.append(0)
 
     def _take_again(self) -> None:
         first, *rest = self._journal.events
-        if first.get("space") != json.loads(json.dumps(self._space.config)):
+        if first.get("space") != json.loads(json.dumps(self.space.config)):
             raise RunError(
                 "search(hp) asks for other hyperparameters than when this tuning was begun:"
                 " put it back as it was, or begin a new tuning with --output"
@@ -123,14 +130,15 @@ class Search:
             A packet of status RUNNING; IDLE if all that can be said now is to ask again; or
             STOPPED if there is nothing left to do.
         """
-        number: int | str
-        if tuner_id in self._of_worker:
-            number = self._of_worker[tuner_id]
-        else:
-            number = self._given_back.pop() if self._given_back else self._propose()
-        if isinstance(number, str):
-            return Packet(HyperParameters(), status=number)
-        self._of_worker[tuner_id] = number
+        if tuner_id not in self._of_worker:
+            number = self._next()
+            if number is None:
+                self.is_done = not self._of_worker
+                return Packet(HyperParameters(), status="STOPPED" if self.is_over else "IDLE")
+            self._of_worker[tuner_id] = number
+        number = self._of_worker[tuner_id]
+        if self.ends <= time.time():
+            return Packet(HyperParameters(), status="STOPPED")
         hopeless = self._attempts.take(number)
         if hopeless:
             del self._of_worker[tuner_id]
@@ -138,34 +146,52 @@ class Search:
             return self.create_trial(tuner_id)
         return self._packet(self.trials[number])
 
-    def _propose(self) -> int | str:
-        number = len(self.trials)
-        if self._request.trials is not None and number >= self._request.trials:
-            return "IDLE" if self._of_worker else "STOPPED"
-        own = self._oracle.create_trial(f"for {number}")
-        if own.status != "RUNNING":
-            return "IDLE" if self._of_worker else "STOPPED"
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is handed out."""
+        return self.is_done or self.ends <= time.time()
+
+    @property
+    def at_work(self) -> dict[str, int]:
+        """Who is at which trial."""
+        return dict(self._of_worker)
+
+    def _next(self) -> int | None:
+        """Returns the trial to train next; None if there is none now."""
+        if self._given_back:
+            return self._given_back.pop()
+        while self._request.trials is None or len(self.trials) < self._request.trials:
+            number = len(self.trials)
+            own = self._oracle.create_trial(f"for {number}")
+            if own.status != "RUNNING":
+                break
+            outcome = self._create(number, own)
+            if outcome is None:
+                return number
+            self._write_end(number, outcome)
+        return None
+
+    def _create(self, number: int, own: Packet) -> Outcome | None:
+        """Writes down what the oracle proposes; returns its outcome if that is known already."""
         values = plain_values(own.hyperparameters.values)
         wanted = own_values(own.hyperparameters.values)
         before = [key for key, each in self._own_id.items() if each == wanted.get("trial_id")]
-        changes, said = {}, ""
+        changes: dict[str, Leaf] = {}
+        known, said = None, ""
         try:
-            changes = self._space.changes(values)
-            recipe = self._space.recipe_of(values)
+            changes = self.space.changes(values)
+            recipe = self.space.recipe_of(values)
         except RecipeError as error:
             said = str(error)
         trial = Trial(number, values, changes, before[0] if before else None, wanted.get("epochs"))
         self._own_id[number] = own.trial_id
-        self._take({"event": "created", **_plain(trial)})
-        known = None if said else self._known(recipe, trial)
-        if known is not None or said:
-            outcome = Outcome(FAILED, said=said)
-            if known is not None:
-                same = f"the same as trial {known.number}"
-                outcome = replace(known.outcome, seconds=0.0, said=same)
-            self._write_end(number, outcome)
-            return self._propose()
-        return number
+        self._take({**trial.to_event()})
+        if said:
+            return Outcome(FAILED, said=said)
+        known = self._known(recipe, trial)
+        if known is None:
+            return None
+        return replace(known.outcome, seconds=0.0, said=f"the same as trial {known.number}")
 
     def _known(self, recipe: Any, trial: Trial) -> Trial | None:
         """Finds a trial of the same recipe, of which it is known what came of it."""
@@ -177,7 +203,7 @@ class Search:
         return None
 
     def _recipe(self, of: Trial) -> Any:
-        return self._space.recipe_of(of.values) if of.number else self._request.recipe
+        return self.space.recipe_of(of.values) if of.number else self._request.recipe
 
     def _take(self, event: Event) -> None:
         self._journal.write(event)
@@ -187,7 +213,14 @@ class Search:
     def _packet(self, trial: Trial) -> Packet:
         packet = HyperParameters()
         packet.values = dict(trial.values)
-        wanted = {"number": trial.number, "continues": trial.continues, "epochs": trial.epochs}
+        wanted = {
+            "number": trial.number,
+            "continues": trial.continues,
+            "epochs": trial.epochs,
+            "search": self._journal.events[0]["search"],
+            "of": self.of,
+            "seconds_left": self.ends - time.time(),
+        }
         packet.values[WANTED] = json.dumps(wanted)
         return Packet(packet, trial_id=f"{trial.number:04d}", status="RUNNING")
 
@@ -196,12 +229,14 @@ class Search:
 
         Args:
             trial_id: As the packet had it.
-            metrics: Holds `accuracy`.
+            metrics: Holds `accuracy`; empty where a worker only says that it is there.
             step: Epochs that are over, of all stages.
 
         Returns:
             A packet of status STOPPED if the trial is hopeless, else RUNNING.
         """
+        if not metrics:
+            return Packet(HyperParameters(), trial_id, status="RUNNING")
         number = int(trial_id)
         curve = self._curves.setdefault(number, [])
         del curve[max(step - 1, 0) :]
@@ -255,27 +290,3 @@ class Search:
         else:
             own.status, own.message = "FAILED", outcome.said
         self._oracle.end_trial(own)
-
-
-def is_hopeless(curve: list[float], completed: list[tuple[float, ...]]) -> bool:
-    """Tells whether a trial should stop, by the median rule.
-
-    Its best accuracy so far is below the median, over the completed trials, of the mean
-    accuracy up to the same epoch (Golovin et al. 2017, Google Vizier, section 3.2.2).
-
-    Args:
-        curve: Validation accuracy after each epoch so far.
-        completed: The same of trials that have come to their end.
-    """
-    means = [statistics.fmean(each[: len(curve)]) for each in completed if each]
-    return len(means) >= LEAST_TRIALS and max(curve) < statistics.median(means)
-
-
-def _plain(trial: Trial) -> Event:
-    return {
-        "trial": trial.number,
-        "values": dict(trial.values),
-        "changes": dict(trial.changes),
-        "continues": trial.continues,
-        "epochs": trial.epochs,
-    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +74,12 @@ class Space:
     def config(self) -> list[Any]:
         """What JSON can hold of it: equal for equal spaces."""
         return [[type(each).__name__, each.get_config()] for each in self.hyperparameters.space]
+
+    @property
+    def digest(self) -> str:
+        """What a search is of, hashed: equal on all machines that may take part in it."""
+        of = [settings.to_json(self.recipe), json.dumps(self.config)]
+        return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
 
 
 def build_space(recipe: Recipe, search: Search | None, where: object, algorithm: str) -> Space:

@@ -198,8 +198,10 @@ def _right(prepared: Prepared, stage: str) -> NDArray[np.bool_]:
     many, found = prepared.index.many_labels, []
     with prepared.learner(stage, prepared.recipe.stages[stage]) as learner:
         for rows, labels in learner.validation:
-            rows = tf.nest.map_structure(lambda tensor: tensor.numpy(), rows)
-            shares = probabilities(learner.model(rows, training=False), many)
+            parts = [part.numpy() for part in tf.nest.flatten(rows)]
+            # What lies above the frozen boundary takes a list, and the whole a tensor.
+            inputs = parts[0] if learner.model is prepared.model else parts
+            shares = probabilities(learner.model(inputs, training=False), many)
             shares, labels = keras.ops.convert_to_numpy(shares), labels.numpy()
             if many:
                 found.append(((shares >= THRESHOLD) == (labels >= THRESHOLD)).all(axis=1))

@@ -83,6 +83,17 @@ class Trial:
         """Of its outcome."""
         return self.outcome.status
 
+    def to_event(self) -> Event:
+        """Returns the step of a journal that it is created in."""
+        return {
+            "event": "created",
+            "trial": self.number,
+            "values": dict(self.values),
+            "changes": dict(self.changes),
+            "continues": self.continues,
+            "epochs": self.epochs,
+        }
+
 
 def trials_of(events: Iterable[Event]) -> list[Trial]:
     """Reads the trials out of a journal, in the order of their numbers."""

@@ -6,6 +6,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,15 +36,16 @@ class Worker:
         name: By which the oracle knows it.
         oracle: A `Search`, or what speaks to one in another process.
         space: Turns values into recipes.
-        trainer: Trains them.
-        taken: Is called with each trial before it is trained.
+        trainer_of: Makes what trains them, told which search they are of, when the first comes.
+        at_work: Surrounds the training of each, told what the oracle calls it.
     """
 
     name: str
     oracle: Any
     space: Space
-    trainer: Trainer
-    taken: Callable[[int], None] = lambda _: None
+    trainer_of: Callable[[str], Trainer]
+    at_work: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
+    _trainer: Trainer | None = None
     _first_kb: int = 0
 
     def work(self) -> None:
@@ -69,15 +71,20 @@ class Worker:
     def _trained(self, packet: Any) -> Outcome:
         values = dict(packet.hyperparameters.values)
         wanted = json.loads(values.pop(WANTED))
+        if wanted["of"] != self.space.digest:
+            raise RecipeError(
+                "the chief searches another recipe, or in another space: start the worker with the"
+                " same file and settings, and the same version of graft"
+            )
         trial = Trial(wanted["number"], values, {}, wanted["continues"], wanted["epochs"])
         try:
             recipe = self.space.recipe_of(values) if trial.number else self.space.recipe
         except RecipeError as error:
             return Outcome(FAILED, said=str(error))
-        self.taken(trial.number)
-        place = self.trainer.tuning.trial(trial.number)
-        with apart(place):
-            return self.trainer.train(trial, recipe, self._watching(packet.trial_id))
+        trainer = self._trainer = self._trainer or self.trainer_of(wanted["search"])
+        trainer.until = time.monotonic() + wanted["seconds_left"]
+        with apart(trainer.tuning.trial(trial.number)), self.at_work(packet.trial_id):
+            return trainer.train(trial, recipe, self._watching(packet.trial_id))
 
     def _watching(self, trial_id: str) -> Callable[[tuple[float, ...]], bool]:
         told = 0

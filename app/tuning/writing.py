@@ -42,6 +42,7 @@ def to_code(recipe: Recipe, about: Sequence[str]) -> str:
 
 
 def _wrapped(text: str) -> str:
+    text = "".join(each if each.isprintable() else " " for each in text)  # such as of a path
     if text.startswith("    "):
         return text
     return textwrap.fill(text, _WIDTH - 3, break_long_words=False, break_on_hyphens=False)
