@@ -196,10 +196,12 @@ def test_the_commands_of_the_readme_work(photos: Path, tmp_path: Path) -> None:
         if "pip" in command or "pytest" in command:
             continue
         command = command.replace("<id>", run_id)
-        if command.split()[1] in ("train", "diagnose", "find-lr", "ablate"):
+        if command.split()[1] in ("train", "diagnose", "find-lr", "tune", "ablate"):
             command += small
         if command.startswith("graft pretrain"):
             command += " --image_size 32 --batch_size 4 --steps 2"
+        if command.startswith("graft tune"):
+            command += " --trials 2"
         if command.startswith("graft ablate"):
             command += " --seeds 1"
         if command.startswith("graft backbones"):

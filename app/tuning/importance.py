@@ -12,7 +12,7 @@ from app.tuning.trials import COMPLETED, STOPPED, Trial
 
 # Fewer trials tell nothing.
 LEAST_TRIALS = 10
-_TREES, _SHUFFLES = 300, 30
+_TREES, _SHUFFLES = 100, 10
 
 
 def importance(trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:

@@ -26,15 +26,19 @@ class HopelessError(Exception):
 
 
 class InTime(keras.callbacks.Callback):
-    """Leaves a trial where it is when the time of the search is over."""
+    """Leaves a trial where it is when the time of the search is over.
+
+    Attributes:
+        until: When that is, by `time.monotonic()`.
+    """
 
     def __init__(self, until: float) -> None:
         super().__init__()
-        self._until = until
+        self.until = until
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Looks at the clock."""
-        if time.monotonic() >= self._until:
+        if time.monotonic() >= self.until:
             raise OutOfTimeError
 
 
