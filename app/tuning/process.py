@@ -121,6 +121,7 @@ def _searching(tuning: Tuning, until: float | None) -> Iterator[tuple[Search, Ta
         space, journal = space_of(tuning), Journal(tuning.journal)
         table = Table(tuning.request, until)
         search = Search(tuning, space, journal)
+        tuning.results.unlink(missing_ok=True)  # it is not finished until it is written anew
         table.begin(search.trials.values())
         _log.info("searched:")
         for line in space.lines():
