@@ -168,3 +168,10 @@ def test_a_stage_of_the_hinge_loss_gets_no_label_smoothing() -> None:
     hinge = Recipe("hinge", augmentation=Augmentation(), stages={"head": Stage(loss="hinge")})
     names = [each.name for each in build_space(hinge, None, "", "grid").hyperparameters.space]
     assert not any(name.endswith("label_smoothing") for name in names)
+
+
+def test_a_head_that_starts_from_zeros_gets_no_hidden_layers() -> None:
+    zeros = Recipe("zeros", head=Head(initializer="zeros"), stages={"head": Stage()})
+    names = [each.name for each in build_space(zeros, None, "", "random").hyperparameters.space]
+    assert "head.units" not in names
+    assert "head.dropout" in names

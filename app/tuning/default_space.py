@@ -34,7 +34,8 @@ def default_search(recipe: Recipe) -> Callable[[Any], None]:
         last = recipe.stages[names[-1]]
         _search_last(hp, f"stages.{names[-1]}", last.optimizer, last.loss != "hinge")
         hp.Float("head.dropout", 0.0, 0.5, step=0.1)
-        if not recipe.head.funnel:
+        # Hidden layers that start from zeros stay there.
+        if not recipe.head.funnel and recipe.head.initializer != "zeros":
             written = ",".join(map(str, recipe.head.units)) or "()"
             hp.Choice("head.units", list(dict.fromkeys([written, "()", "128", "512"])))
         strengths = dict.fromkeys([recipe.augmentation.preset, "none", "light", "medium"])
