@@ -37,6 +37,7 @@ TRIALS = [
     Trial(0, outcome=Outcome(COMPLETED, 0.7, 0.6, 100, (0.5, 0.7))),
     *(made(number) for number in range(1, 30)),
     Trial(30, {}, {"head.dropout": 0.1}, outcome=Outcome(FAILED, said="<i>no memory</i>")),
+    Trial(32, {}, {"head.dropout": 0.3}),  # the clock cut it
     Trial(31, {}, {"head.dropout": 0.2}, outcome=Outcome(STOPPED, 0.3, 2.0, 100, (0.3,))),
 ]
 RESULTS = {
@@ -134,9 +135,9 @@ def test_a_row_says_what_came_of_a_trial() -> None:
     assert (
         row(TRIALS[30]) == "   30    failed                   head.dropout 0.1 (<i>no memory</i>)"
     )
-    assert row(TRIALS[31]).endswith("head.dropout 0.2 (stopped after epoch 1: others did better)")
+    assert row(TRIALS[32]).endswith("head.dropout 0.2 (stopped after epoch 1: others did better)")
     table = to_csv(TRIALS).splitlines()
-    assert len(table) == 33
+    assert len(table) == 34
     assert table[0].startswith("trial,status,validation_accuracy")
 
 

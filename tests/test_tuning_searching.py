@@ -18,7 +18,7 @@ from app.errors import RunError
 from app.tuning.attempts import MOST, Attempts
 from app.tuning.journal import Journal
 from app.tuning.request import ALGORITHMS, Request, Tuning
-from app.tuning.searching import ACCURACY, OUTCOME, WANTED, Search
+from app.tuning.searching import ACCURACY, MOST_FAILURES, OUTCOME, WANTED, Search
 from app.tuning.space import Space, build_space
 from app.tuning.trials import COMPLETED, FAILED, RUNNING, STOPPED, Outcome, Trial, best_of
 
@@ -284,3 +284,28 @@ def test_an_open_trial_is_handed_out_again_after_a_restart(tmp_path: Path) -> No
     again = open_search(tuning)
     assert [again.trials[number].status for number in (0, 1)] == [RUNNING, RUNNING]
     assert [take(again, name)[0].trial_id for name in ("a", "b", "c")] == ["0000", "0001", "0002"]
+
+
+def test_a_search_whose_trials_all_fail_ends_and_can_be_gone_on_with(tmp_path: Path) -> None:
+    tuning = tuning_in(tmp_path, trials=30)
+    search = open_search(tuning)
+    for number in range(MOST_FAILURES):
+        packet, _ = take(search)
+        assert packet.status == "RUNNING"
+        end(search, packet, Outcome(FAILED, said=f"no weights {number}"))
+    assert take(search)[0].status == "STOPPED"
+    assert search.broken == f"no weights {MOST_FAILURES - 1}"
+    assert search.is_over
+    assert not search.is_done
+    again = open_search(tuning)  # what was wrong is mended
+    assert len(run_to_the_end(again)) == 30
+
+
+def test_failures_between_trials_that_complete_end_nothing(tmp_path: Path) -> None:
+    search = open_search(tuning_in(tmp_path, trials=3 * MOST_FAILURES))
+    for number in range(3 * MOST_FAILURES):
+        packet, values = take(search)
+        good = number % (MOST_FAILURES - 1) == 0
+        end(search, packet, outcome_of(number, values) if good else Outcome(FAILED, said="bad"))
+    assert not search.broken
+    assert len(search.trials) == 3 * MOST_FAILURES

@@ -8,7 +8,7 @@ from html import escape
 from app.kinds import Leaf
 from app.settings import show
 from app.tuning.importance import column, varied
-from app.tuning.trials import FAILED, Trial
+from app.tuning.trials import Trial
 
 _WIDTH, _HEIGHT, _LEFT, _TOP = 960, 360, 70, 56
 _LONGEST = 22  # characters of a label
@@ -16,7 +16,8 @@ _LONGEST = 22  # characters of a label
 
 def parallel_coordinates(trials: Sequence[Trial], winner: int | None) -> str:
     """Draws each trial as a line over an axis for each setting, and one for the accuracy."""
-    drawn = [each for each in trials if each.number and each.status != FAILED and each.changes]
+    # One that was cut by the clock has no outcome yet.
+    drawn = [each for each in trials if each.changes and each.outcome.accuracy is not None]
     paths = varied(drawn)
     if len(drawn) < 2 or not paths:
         return ""

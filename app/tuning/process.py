@@ -18,7 +18,7 @@ from app.tuning.journal import Journal
 from app.tuning.oracles import HYPERBAND
 from app.tuning.remote import RemoteSearch
 from app.tuning.request import Tuning
-from app.tuning.searching import Search
+from app.tuning.searching import MOST_FAILURES, Search
 from app.tuning.space import Space, build_space
 from app.tuning.supervising import RESTART
 from app.tuning.table import Table
@@ -138,7 +138,15 @@ def _searching(tuning: Tuning, until: float | None) -> Iterator[tuple[Search, Ta
 def _finish(search: Search, trainer: Trainer, table: Table) -> None:
     search.leave()
     table.close()
-    if not search.is_done:
+    if search.broken:
+        _log.warning(
+            "%d trials in a row have failed, the last one since: %s; mend that, and --resume %s"
+            " goes on with the search",
+            MOST_FAILURES,
+            search.broken,
+            trainer.tuning.directory,
+        )
+    elif not search.is_done:
         _log.info("the time is over; --resume %s goes on with it", trainer.tuning.directory)
     _log.info("measuring the winner on the test images")
     finish(trainer, list(search.trials.values()))

@@ -32,6 +32,8 @@ from app.tuning.trials import COMPLETED, FAILED, RUNNING, STOPPED, Outcome, Tria
 # back, what came of it.
 WANTED, OUTCOME = "graft/trial", "graft/outcome"
 ACCURACY = "accuracy"
+# So many trials in a row do not fail by their settings.
+MOST_FAILURES = 10
 
 
 class Search:
@@ -43,6 +45,7 @@ class Search:
         told: Is called with each trial that ends.
         ends: When training should stop, by `time.time()`.
         is_done: Whether all that was asked for is over.
+        broken: Why it ends before its time, as too many trials in a row have failed; or empty.
         of: What it is of, hashed.
     """
 
@@ -66,7 +69,8 @@ class Search:
         self._request, self.space = tuning.request, space
         self._journal = journal
         self.told: Callable[[Trial], None] = lambda _: None
-        self.ends, self.is_done = math.inf, False
+        self.ends, self.is_done, self.broken = math.inf, False, ""
+        self._failed_in_a_row = 0
         self._attempts = Attempts(tuning, journal)
         self.of = space.digest
         known = trials_of(journal.events)
@@ -130,15 +134,15 @@ class Search:
             A packet of status RUNNING; IDLE if all that can be said now is to ask again; or
             STOPPED if there is nothing left to do.
         """
-        if tuner_id not in self._of_worker:
+        if tuner_id not in self._of_worker and not self.broken:
             number = self._next()
             if number is None:
-                self.is_done = not self._of_worker
+                self.is_done = not self._of_worker and not self.broken
                 return Packet(HyperParameters(), status="STOPPED" if self.is_over else "IDLE")
             self._of_worker[tuner_id] = number
-        number = self._of_worker[tuner_id]
-        if self.ends <= time.time():
+        if self.broken or self.ends <= time.time():
             return Packet(HyperParameters(), status="STOPPED")
+        number = self._of_worker[tuner_id]
         hopeless = self._attempts.take(number)
         if hopeless:
             del self._of_worker[tuner_id]
@@ -149,7 +153,7 @@ class Search:
     @property
     def is_over(self) -> bool:
         """Whether nothing more is handed out."""
-        return self.is_done or self.ends <= time.time()
+        return self.is_done or bool(self.broken) or self.ends <= time.time()
 
     @property
     def at_work(self) -> dict[str, int]:
@@ -160,7 +164,8 @@ class Search:
         """Returns the trial to train next; None if there is none now."""
         if self._given_back:
             return self._given_back.pop()
-        while self._request.trials is None or len(self.trials) < self._request.trials:
+        most = math.inf if self._request.trials is None else self._request.trials
+        while len(self.trials) < most and not self.broken:
             number = len(self.trials)
             own = self._oracle.create_trial(f"for {number}")
             if own.status != "RUNNING":
@@ -275,6 +280,9 @@ class Search:
     def _write_end(self, number: int, outcome: Outcome) -> None:
         self._journal.write({"event": "ended", "trial": number, "outcome": outcome.to_plain()})
         self._end(number, outcome)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if outcome.status == FAILED else 0
+        if self._failed_in_a_row >= MOST_FAILURES:
+            self.broken = outcome.said
         self.told(self.trials[number])
 
     def _end(self, number: int, outcome: Outcome) -> None:
