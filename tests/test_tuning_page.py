@@ -17,7 +17,7 @@ from app.tuning.median import LEAST_TRIALS, is_hopeless
 from app.tuning.page import page
 from app.tuning.request import Request, Tuning
 from app.tuning.results import lines, to_csv
-from app.tuning.table import row
+from app.tuning.table import Table, row
 from app.tuning.trials import COMPLETED, FAILED, STOPPED, Outcome, Trial
 
 
@@ -148,3 +148,11 @@ def test_the_median_rule_needs_some_completed_trials() -> None:
     assert not is_hopeless([0.5], completed)
     assert is_hopeless([0.5, 0.59], completed)  # 0.6 is the mean of two epochs
     assert not is_hopeless([0.6, 0.1], completed)  # its best counts
+
+
+def test_a_chief_without_workers_of_its_own_says_its_trials(tiny: Recipe, tmp_path: Path) -> None:
+    table = Table(Request(tiny, tmp_path / "x.py", workers=0), None)
+    for trial in TRIALS[:3]:
+        table.told(trial)
+    table.close()
+    assert table._left().endswith(" left")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from app.settings import show
 from app.tuning.request import Request
-from app.tuning.trials import FAILED, STOPPED, Trial, best_of
+from app.tuning.trials import FAILED, RUNNING, STOPPED, Trial, best_of
 
 _HEADING = "trial  accuracy    loss  seconds  what it changes"
 _log = logging.getLogger("graft")
@@ -34,7 +34,7 @@ class Table:
 
     def begin(self, trials: Iterable[Trial]) -> None:
         """Takes the trials of before, without saying them again."""
-        self._trials = [each for each in trials if each.status != "running"]
+        self._trials = [each for each in trials if each.status != RUNNING]
         self._bar.update(len(self._trials))
         if self._trials:
             _log.info("going on after %d trials", len(self._trials))
@@ -63,7 +63,7 @@ class Table:
         if self._request.trials is not None:
             last = [each.outcome.seconds for each in self._trials[-5:]]
             to_do = max(self._request.trials - len(self._trials), 0)
-            seconds = to_do * sum(last) / len(last) / self._request.workers
+            seconds = to_do * sum(last) / len(last) / max(self._request.workers, 1)
         if self._until is not None:
             seconds = min(seconds, max(self._until - time.time(), 0.0))
         return f"{seconds / 60:.0f} minutes left" if seconds >= 90 else f"{seconds:.0f} s left"
