@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 from app.data.index import Index, changed_images, fingerprint, read_index, write_index
@@ -14,7 +13,6 @@ from app.prepared import Prepared
 from app.tuning.request import Tuning
 
 _ABOUT, _SPLITS = "images.json", "splits.csv"
-_log = logging.getLogger("graft")
 
 
 def images_of(tuning: Tuning) -> tuple[Index, Prepared | None]:

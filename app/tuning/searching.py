@@ -10,20 +10,19 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from keras_tuner import HyperParameters
 from keras_tuner.engine.trial import Trial as Packet
 
 from app.errors import RecipeError, RunError
 from app.kinds import Leaf
-from app.settings import to_json
+from app.recipe import Recipe, override
 from app.tuning.attempts import Attempts
 from app.tuning.journal import Event, Journal
 from app.tuning.median import is_hopeless
-from app.tuning.oracles import SCORE, build_oracle, own_values, plain_values
+from app.tuning.oracles import HYPERBAND, SCORE, build_oracle, own_values, plain_values
 from app.tuning.request import Tuning
 from app.tuning.space import Space
 from app.tuning.trials import COMPLETED, FAILED, RUNNING, STOPPED, Outcome, Trial, trials_of
@@ -78,7 +77,6 @@ class Search:
         self._of_worker: dict[str, int] = {}  # who is at which trial
         self._given_back: list[int] = []
         self._own_id: dict[int, str] = {}  # what the oracle calls a trial
-        self._asked: dict[str, int] = {}  # by who asked the oracle: one name for each trial
         self._oracle = build_oracle(
             self._request.algorithm,
             space.hyperparameters,
@@ -92,7 +90,7 @@ class Search:
         else:
             begun = {"event": "begun", "space": space.config, "search": uuid.uuid4().hex[:12]}
             journal.write(begun)
-            self._take({**Trial(0).to_event()})
+            self._take(Trial(0))
             self._given_back.append(0)
 
     def _take_again(self) -> None:
@@ -182,15 +180,15 @@ class Search:
         wanted = own_values(own.hyperparameters.values)
         before = [key for key, each in self._own_id.items() if each == wanted.get("trial_id")]
         changes: dict[str, Leaf] = {}
-        known, said = None, ""
+        said = ""
         try:
             changes = self.space.changes(values)
-            recipe = self.space.recipe_of(values)
+            recipe = self._changed(changes)
         except RecipeError as error:
             said = str(error)
         trial = Trial(number, values, changes, before[0] if before else None, wanted.get("epochs"))
         self._own_id[number] = own.trial_id
-        self._take({**trial.to_event()})
+        self._take(trial)
         if said:
             return Outcome(FAILED, said=said)
         known = self._known(recipe, trial)
@@ -198,21 +196,19 @@ class Search:
             return None
         return replace(known.outcome, seconds=0.0, said=f"the same as trial {known.number}")
 
-    def _known(self, recipe: Any, trial: Trial) -> Trial | None:
+    def _known(self, recipe: Recipe, trial: Trial) -> Trial | None:
         """Finds a trial of the same recipe, of which it is known what came of it."""
-        wanted = to_json(recipe)
         for each in self.trials.values():
             same = each.epochs == trial.epochs and each.number != trial.number
-            if same and each.status == COMPLETED and to_json(self._recipe(each)) == wanted:
+            if same and each.status == COMPLETED and self._changed(each.changes) == recipe:
                 return each
         return None
 
-    def _recipe(self, of: Trial) -> Any:
-        return self.space.recipe_of(of.values) if of.number else self._request.recipe
+    def _changed(self, changes: Mapping[str, Leaf]) -> Recipe:
+        return override(self._request.recipe, changes)
 
-    def _take(self, event: Event) -> None:
-        self._journal.write(event)
-        (trial,) = trials_of([event])
+    def _take(self, trial: Trial) -> None:
+        self._journal.write(trial.to_event())
         self.trials[trial.number] = trial
 
     def _packet(self, trial: Trial) -> Packet:
@@ -247,7 +243,7 @@ class Search:
         del curve[max(step - 1, 0) :]
         curve.append(float(metrics[ACCURACY]))
         hopeless = is_hopeless(curve, self._completed_before(number))
-        stops = hopeless and number and self._request.algorithm != "hyperband"
+        stops = hopeless and number and self._request.algorithm != HYPERBAND
         return Packet(HyperParameters(), trial_id, status="STOPPED" if stops else "RUNNING")
 
     def _completed_before(self, number: int) -> list[tuple[float, ...]]:

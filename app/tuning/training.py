@@ -130,7 +130,7 @@ class Trainer:
         if not (place / RECIPE).is_file():
             write_whole(place / RECIPE, to_json(recipe))
         executed: list[_Executed] = []
-        for execution in self._executions(recipe):
+        for execution in self._executions():
             watched = [] if executed else [Watch(watching)]
             try:
                 executed.append(self._execute(trial, recipe, execution, watched, place))
@@ -149,7 +149,7 @@ class Trainer:
             right=tuple("".join("01"[int(bit)] for bit in each.right) for each in executed),
         )
 
-    def _executions(self, recipe: Recipe) -> list[_Execution]:
+    def _executions(self) -> list[_Execution]:
         request = self.tuning.request
         if request.folds:
             folds = folds_of(self.index, request.folds, request.recipe.seed)
