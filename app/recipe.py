@@ -84,6 +84,11 @@ class Recipe:
             if self.weights == "imagenet":  # there are none for compact
                 object.__setattr__(self, "weights", "embedded")
 
+    @property
+    def epochs(self) -> int:
+        """Of all stages."""
+        return sum(stage.epochs for stage in self.stages.values())
+
 
 def check(recipe: Recipe) -> None:
     """Makes sure that every leaf has its declared type and lies in its range.

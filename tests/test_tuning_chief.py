@@ -8,18 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from app import override
+from app.data.index import Index, fingerprint
 from app.errors import RecipeError, RunError
 from app.tuning import remote as remote_module
 from app.tuning.chief import LEASE_SECONDS, PATIENCE_SECONDS, Chief
 from app.tuning.remote import RemoteSearch
 from app.tuning.searching import ACCURACY, OUTCOME, Search
+from app.tuning.space import build_space
 from app.tuning.training import Trainer
 from app.tuning.trials import COMPLETED, Outcome
 from app.tuning.working import Worker
 from tests.test_tuning_searching import (
+    RECIPE,
     open_search,
     outcome_of,
     run_to_the_end,
+    search_for,
     space_of,
     take,
     tuning_in,
@@ -130,6 +135,18 @@ def test_a_worker_of_another_recipe_is_refused(search: Search) -> None:
 
     worker = Worker("far", search, space_of("random", other), trainer_of)
     with pytest.raises(RecipeError, match="searches another recipe"):
+        worker.work()
+
+
+def test_a_worker_may_have_its_images_elsewhere_but_no_other_ones(
+    search: Search, tmp_path: Path
+) -> None:
+    elsewhere = override(RECIPE, {"data.source": "/elsewhere"})
+    moved = build_space(elsewhere, search_for, "small.py", "random")
+    trainer = Trainer(tuning_in(tmp_path / "far"), Index(("cat", "dog"), (), ()))
+    search.images = fingerprint(trainer.index)[::-1]
+    worker = Worker("far", search, moved, lambda _: trainer)
+    with pytest.raises(RunError, match="images here are not those of the chief"):
         worker.work()
 
 

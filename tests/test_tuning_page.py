@@ -143,11 +143,17 @@ def test_a_row_says_what_came_of_a_trial() -> None:
 
 def test_the_median_rule_needs_some_completed_trials() -> None:
     completed = [(0.5, 0.7)] * LEAST_TRIALS
-    assert not is_hopeless([0.1], completed[1:])
-    assert is_hopeless([0.49], completed)
-    assert not is_hopeless([0.5], completed)
-    assert is_hopeless([0.5, 0.59], completed)  # 0.6 is the mean of two epochs
-    assert not is_hopeless([0.6, 0.1], completed)  # its best counts
+    assert not is_hopeless([0.1], completed[1:], 4)
+    assert is_hopeless([0.49], completed, 4)
+    assert not is_hopeless([0.5], completed, 4)
+    assert is_hopeless([0.5, 0.59], completed, 4)  # 0.6 is the mean of two epochs
+    assert not is_hopeless([0.6, 0.1], completed, 4)  # its best counts
+
+
+def test_no_trial_is_hopeless_in_the_first_quarter_of_its_epochs() -> None:
+    completed = [[0.5, 0.7]] * LEAST_TRIALS
+    assert not is_hopeless([0.1, 0.1], completed, 9)
+    assert is_hopeless([0.1, 0.1], completed, 8)
 
 
 def test_a_chief_without_workers_of_its_own_says_its_trials(tiny: Recipe, tmp_path: Path) -> None:

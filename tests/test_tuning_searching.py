@@ -204,7 +204,9 @@ def test_a_hopeless_trial_is_told_to_stop_and_a_good_one_is_not(tmp_path: Path) 
     packet, _ = take(search)
     assert search.update_trial(packet.trial_id, {ACCURACY: 0.61}, 1).status == "RUNNING"
     assert search.update_trial(packet.trial_id, {}).status == "RUNNING"  # a sign of life
-    assert search.update_trial(packet.trial_id, {ACCURACY: 0.5}, 2).status == "STOPPED"
+    early = search.update_trial(packet.trial_id, {ACCURACY: 0.5}, 2)
+    assert early.status == "RUNNING"  # of ten epochs
+    assert search.update_trial(packet.trial_id, {ACCURACY: 0.5}, 3).status == "STOPPED"
     end(search, packet, Outcome(STOPPED, 0.61, 0.9, 100, (0.61, 0.5)))
     found = best_of(list(search.trials.values()))
     assert found is not None

@@ -71,6 +71,16 @@ def test_a_trial_says_how_many_validation_images_it_names_rightly(
     assert whole.run.model.stat().st_mtime_ns == before  # measured once
 
 
+def test_a_search_says_how_far_to_trust_few_validation_images(
+    small: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer_in(tmp_path / "split", small)
+    assert "chance moves an accuracy by about" in caplog.text
+    caplog.clear()
+    trainer_in(tmp_path / "folds", small, folds=2)
+    assert "chance" not in caplog.text
+
+
 def test_a_trial_trains_to_the_same_weights_as_a_run_of_its_recipe(
     small: Recipe, tmp_path: Path
 ) -> None:

@@ -121,8 +121,7 @@ def _line(points: str, trial: Trial, share: float, winner: int | None) -> str:
     kind = "winner" if trial.number == winner else "written" if not trial.number else "trial"
     hue = 20 + 200 * share
     color = f' style="stroke:hsl({hue:.0f} 70% 45%)"' if kind == "trial" else ""
-    said = ", ".join(f"{path} {show(value)}" for path, value in trial.changes.items())
-    title = f"trial {trial.number}: {trial.outcome.accuracy:.3f}; {said or 'as written'}"
+    title = f"trial {trial.number}: {trial.outcome.accuracy:.3f}; {trial.what}"
     return (
         f'<polyline class="{kind}"{color} points="{points}"><title>{escape(title)}</title>'
         "</polyline>"

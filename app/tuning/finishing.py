@@ -105,11 +105,10 @@ def _inflation(trials: Sequence[Trial]) -> float:
 
 def _best(tuning: Tuning, best: Measured, first: Measured | None, results: dict[str, Any]) -> str:
     request, trial = tuning.request, best.trial
-    changes = ", ".join(f"{path} {value}" for path, value in trial.changes.items())
     about = [
         f"The best of {results['trials']} trials of {request.recipe.name}.",
         f"    graft train {tuning.best}",
         *(line[0].upper() + line[1:] + "." for line in lines(results, tuning.directory)[:3]),
-        f"What it changes: {changes}." if changes else "It changes nothing.",
+        f"What it changes: {trial.what}.",
     ]
     return to_code(best.run.recipe, about)

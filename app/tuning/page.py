@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from app.settings import show
 from app.tuning.drawing import bars, curves, parallel_coordinates
 from app.tuning.importance import LEAST_TRIALS, importance
 from app.tuning.request import Tuning
@@ -95,14 +94,12 @@ def _rows(trials: Sequence[Trial], winner: int | None) -> str:
     rows = []
     for each in trials:
         of = each.outcome
-        what = ", ".join(f"{path} {show(value)}" for path, value in each.changes.items())
-        what = what if each.number else "nothing: the recipe as written"
         cells = [_number(of.accuracy), _number(of.loss), f"{of.seconds:.1f}"]
         rows.append(
             f"<tr{' class=winner' if each.number == winner else ''}>"
             f'<td class="n">{each.number}</td>'
             + "".join(f'<td class="n">{cell}</td>' for cell in cells)
-            + f"<td>{of.status}</td><td>{escape(what)}</td></tr>"
+            + f"<td>{of.status}</td><td>{escape(each.what)}</td></tr>"
         )
     return "".join(rows)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from app.data.index import fingerprint
 from app.recipe_file import load_recipe_file
 from app.tuning.chief import Chief
 from app.tuning.finishing import finish, measure
@@ -50,6 +51,7 @@ def search_alone(tuning: Tuning, until: float | None) -> int:
     """
     with _searching(tuning, until) as (search, table, journal):
         index, prepared = images_of(tuning)
+        search.images = fingerprint(index)
         trainer = Trainer(tuning, index, before=prepared)
         search.told = _Teller(table, search, tuning, journal, until, trainer)
         try:
@@ -71,13 +73,13 @@ def search_as_chief(tuning: Tuning, until: float | None, address: str) -> int:
         address: `HOST:PORT` of this machine, at which workers ask.
     """
     with _searching(tuning, until) as (search, table, journal):
+        search.images = fingerprint(images_of(tuning)[0])
         search.told = _Teller(table, search, tuning, journal, until)
         chief = Chief(search)
         with chief.listening(address):  # to the end: who asks then is told that it is over
             while not chief.look():
                 time.sleep(POLL_SECONDS)
-            index, prepared = images_of(tuning)
-            _finish(search, Trainer(tuning, index, before=prepared), table)
+            _finish(search, Trainer(tuning, images_of(tuning)[0]), table)
     return 0
 
 

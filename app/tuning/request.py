@@ -45,11 +45,6 @@ class Request:
     minutes: float | None = None
     workers: int = 1
 
-    @property
-    def epochs(self) -> int:
-        """Of all stages of the recipe as written."""
-        return sum(stage.epochs for stage in self.recipe.stages.values())
-
 
 @dataclass(frozen=True)
 class Tuning:

@@ -46,6 +46,7 @@ class Search:
         is_done: Whether all that was asked for is over.
         broken: Why it ends before its time, as too many trials in a row have failed; or empty.
         of: What it is of, hashed.
+        images: On which, by fingerprint, once they are known.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Search:
         self.ends, self.is_done, self.broken = math.inf, False, ""
         self._failed_in_a_row = 0
         self._attempts = Attempts(tuning, journal)
-        self.of = space.digest
+        self.of, self.images = space.digest, ""
         known = trials_of(journal.events)
         self.trials: dict[int, Trial] = {}
         self._of_worker: dict[str, int] = {}  # who is at which trial
@@ -81,7 +82,7 @@ class Search:
             self._request.algorithm,
             space.hyperparameters,
             self._request.recipe.seed,
-            self._request.epochs,
+            self._request.recipe.epochs,
             {f"{each.number - 1:04d}": each.values for each in known if each.number},
         )
         self._curves: dict[int, list[float]] = {}
@@ -220,6 +221,7 @@ class Search:
             "epochs": trial.epochs,
             "search": self._journal.events[0]["search"],
             "of": self.of,
+            "images": self.images,
             "seconds_left": self.ends - time.time(),
         }
         packet.values[WANTED] = json.dumps(wanted)
@@ -242,7 +244,8 @@ class Search:
         curve = self._curves.setdefault(number, [])
         del curve[max(step - 1, 0) :]
         curve.append(float(metrics[ACCURACY]))
-        hopeless = is_hopeless(curve, self._completed_before(number))
+        epochs = self._changed(self.trials[number].changes).epochs
+        hopeless = is_hopeless(curve, self._completed_before(number), epochs)
         stops = hopeless and number and self._request.algorithm != HYPERBAND
         return Packet(HyperParameters(), trial_id, status="STOPPED" if stops else "RUNNING")
 

@@ -77,8 +77,12 @@ class Space:
 
     @property
     def digest(self) -> str:
-        """What a search is of, hashed: equal on all machines that may take part in it."""
-        of = [settings.to_json(self.recipe), json.dumps(self.config)]
+        """What a search is of, hashed: equal on all machines that may take part in it.
+
+        Images may lie in another folder there; that they are the same is another question.
+        """
+        recipe = override(self.recipe, {"data.source": ""})
+        of = [settings.to_json(recipe), json.dumps(self.config)]
         return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
 
 

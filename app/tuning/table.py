@@ -9,7 +9,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from app.settings import show
 from app.tuning.request import Request
 from app.tuning.trials import FAILED, RUNNING, STOPPED, Trial, best_of
 
@@ -72,8 +71,7 @@ class Table:
 def row(trial: Trial) -> str:
     """Says a trial in a line."""
     of = trial.outcome
-    changes = ", ".join(f"{_short(path)} {show(value)}" for path, value in trial.changes.items())
-    what = changes if trial.number else "nothing: the recipe as written"
+    what = trial.what
     if trial.continues is not None:
         what += f" (goes on with trial {trial.continues})"
     if of.status == STOPPED:
@@ -83,7 +81,3 @@ def row(trial: Trial) -> str:
     if of.status == FAILED:
         return f"{trial.number:5}    failed                   {what}"
     return f"{trial.number:5}  {of.accuracy:8.3f}  {of.loss:6.3f}  {of.seconds:7.1f}  {what}"
-
-
-def _short(path: str) -> str:
-    return path.removeprefix("stages.")

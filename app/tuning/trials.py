@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from app.kinds import Leaf
+from app.settings import show
 from app.tuning.journal import Event
 
 RUNNING, COMPLETED, STOPPED, FAILED = "running", "completed", "stopped", "failed"
@@ -82,6 +83,13 @@ class Trial:
     def status(self) -> str:
         """Of its outcome."""
         return self.outcome.status
+
+    @property
+    def what(self) -> str:
+        """What it changes, in words."""
+        changes = self.changes or self.values  # such as no recipe takes
+        each = (f"{path.removeprefix('stages.')} {show(v)}" for path, v in changes.items())
+        return ", ".join(each) or "nothing: the recipe as written"
 
     def to_event(self) -> Event:
         """Returns the step of a journal that it is created in."""

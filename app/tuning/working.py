@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import RecipeError
+from app.data.index import fingerprint
+from app.errors import RecipeError, RunError
 from app.tuning.places import apart
 from app.tuning.searching import ACCURACY, OUTCOME, WANTED
 from app.tuning.space import Space
@@ -82,6 +83,11 @@ class Worker:
         except RecipeError as error:
             return Outcome(FAILED, said=str(error))
         trainer = self._trainer = self._trainer or self.trainer_of(wanted["search"])
+        if fingerprint(trainer.index) != wanted["images"]:
+            raise RunError(
+                "the images here are not those of the chief: copy its folder of images, and start"
+                " the worker with --data.source of the copy"
+            )
         trainer.until = time.monotonic() + wanted["seconds_left"]
         with apart(trainer.tuning.trial(trial.number)), self.at_work(packet.trial_id):
             return trainer.train(trial, recipe, self._watching(packet.trial_id))
