@@ -15,6 +15,9 @@ from app.features.rows import Rows
 
 # Rows are held in memory while they fit in this, and else read from disk batch by batch.
 MEMORY_BYTES = 1 << 30
+# Batches that measure after every epoch are held as they are while they fit in this: starting a
+# pipeline anew costs more than a small head's answers to all of them.
+MEASURING_BYTES = 64 << 20
 
 
 def training_rows(
@@ -73,7 +76,10 @@ def measuring_rows(
         positions = positions_of(step, steps, count)
         return gather(tf.constant(0, tf.int64), positions), tf.gather(labels, positions)
 
-    return tf.data.Dataset.range(steps).map(batch, tf.data.AUTOTUNE).prefetch(2)
+    batches = tf.data.Dataset.range(steps).map(batch, tf.data.AUTOTUNE)
+    if count * cut.width * 4 <= MEASURING_BYTES:
+        batches = batches.cache()
+    return batches.prefetch(2)
 
 
 def _gatherer(views: Sequence[Rows], cut: Cut) -> Any:

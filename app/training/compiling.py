@@ -34,10 +34,13 @@ def compile_for(
         at_once: Steps between two returns to Python.
     """
     factors = rate_factors(model, backbone, stage.layer_decay)
-    (model if above is None else above).compile(
+    fitted = model if above is None else above
+    fitted.compile(
         optimizer=build_optimizer(stage, steps, factors),
         loss=build_loss(stage, task),
         metrics=build_metrics(task),
         jit_compile=jit_compile or keras.config.backend() == "jax",
         steps_per_execution=at_once,
     )
+    # TensorFlow traces a step twice whose first trace makes variables.
+    fitted.optimizer.build(fitted.trainable_variables)
