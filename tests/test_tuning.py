@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,6 +51,12 @@ def folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("tuning")
     (place / "small.py").write_text(RECIPE.format(source=photos))
     return place
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def command(*arguments: str) -> list[str]:
@@ -226,6 +233,31 @@ def test_two_workers_end_with_the_trials_of_one(
     done = tune(folder, "small.py", "--trials", str(TRIALS), "--workers", "2", "--output", "two")
     assert done.returncode == 0, done.stderr
     assert same(trials_in(folder / "two"), trials_in(place))
+
+
+def test_a_chief_and_a_worker_of_another_machine_end_with_the_trials_of_one(
+    searched: tuple[subprocess.CompletedProcess[str], Path],
+    folder: Path,
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    _, place = searched
+    shutil.copytree(photos, tmp_path / "copied")
+    address = f"127.0.0.1:{free_port()}"
+    worker = subprocess.Popen(
+        [*command(str(folder / "small.py")), "--data.source", "copied", "--worker", address],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    asked = ("--trials", str(TRIALS), "--chief", address, "--workers", "0", "--output", "chief")
+    done = tune(folder, "small.py", *asked)
+    assert done.returncode == 0, done.stderr
+    assert same(trials_in(folder / "chief"), trials_in(place))
+    assert open_finished_run(folder / "chief" / "trials" / "0000").metrics["test"]
+    _, said = worker.communicate(timeout=60)
+    assert worker.returncode == 0, said
 
 
 def test_if_no_trial_completes_the_answer_is_no_and_says_why(folder: Path, photos: Path) -> None:

@@ -12,13 +12,14 @@ import pytest
 from app import Augmentation, Data, Head, Recipe, Stage, override
 from app.errors import RunError
 from app.files import write_whole
+from app.recipe import from_json
 from app.run_directory import Run
 from app.settings import to_json
 from app.tuning import training
 from app.tuning.finishing import finish, measure
 from app.tuning.folds import folds_of
 from app.tuning.images import images_of
-from app.tuning.places import recipe_as_trained
+from app.tuning.places import RECIPE
 from app.tuning.request import Request, Tuning
 from app.tuning.training import Trainer
 from app.tuning.trials import COMPLETED, FAILED, STOPPED, Trial
@@ -37,6 +38,10 @@ def small(photos: Path) -> Recipe:
         head=Head(dropout=0.1),
         stages={"head": Stage(epochs=3, learning_rate=1e-2)},
     )
+
+
+def recipe_in(place: Path) -> Recipe:
+    return from_json((place / RECIPE).read_text("utf-8"))
 
 
 def never(curve: tuple[float, ...]) -> bool:
@@ -81,6 +86,18 @@ def test_a_search_says_how_far_to_trust_few_validation_images(
     assert "chance" not in caplog.text
 
 
+def test_a_trial_of_another_machine_is_trained_again_to_be_measured(
+    small: Recipe, tmp_path: Path
+) -> None:
+    changes = {"head.dropout": 0.3}
+    there, here = trainer_in(tmp_path / "there", small), trainer_in(tmp_path / "here", small)
+    outcome = there.train(Trial(1), override(small, changes), never)
+    trial = Trial(1, changes=changes, outcome=outcome)
+    found, again = measure(there, trial), measure(here, trial)
+    assert again.accuracy == found.accuracy
+    assert recipe_in(tmp_path / "here" / "trials" / "0001") == override(small, changes)
+
+
 def test_a_trial_trains_to_the_same_weights_as_a_run_of_its_recipe(
     small: Recipe, tmp_path: Path
 ) -> None:
@@ -115,7 +132,7 @@ def test_executions_begin_from_other_seeds_and_count_together(
     count = len(trainer.index.split("validation"))
     assert [len(each) for each in found.right] == [count, count]
     place = trainer.tuning.trial(0)
-    seeds = [recipe_as_trained(place / name).seed for name in ("", "execution-2")]
+    seeds = [recipe_in(place / name).seed for name in ("", "execution-2")]
     assert seeds == [small.seed, small.seed + 1]
 
 
@@ -201,7 +218,7 @@ def test_where_memory_does_not_suffice_the_batch_is_halved_once(
     found = trainer.train(Trial(1), small, never)
     assert sizes == [8, 4]
     assert (found.status, found.said) == (COMPLETED, "batch halved to 4, for memory")
-    assert recipe_as_trained(tmp_path / "trials" / "0001").data.batch_size == 4
+    assert recipe_in(tmp_path / "trials" / "0001").data.batch_size == 4
     huge = override(small, {"batch_size": 16})
     assert trainer.train(Trial(2), huge, never).said == "out of memory, with half the batch, too"
     assert sizes == [8, 4, 16, 8]

@@ -11,15 +11,17 @@ import numpy as np
 
 from app.evaluation.comparison import paired_interval
 from app.files import write_whole
+from app.recipe import override
 from app.run_directory import Run
 from app.runs import complete
+from app.settings import to_json
 from app.tuning.hparams import write_hparams
 from app.tuning.inflation import inflation
 from app.tuning.page import page
-from app.tuning.places import apart, recipe_as_trained
+from app.tuning.places import RECIPE, apart
 from app.tuning.request import Tuning
 from app.tuning.results import lines, to_csv
-from app.tuning.training import Trainer
+from app.tuning.training import Trainer, with_half_the_batch
 from app.tuning.trials import COMPLETED, Trial, best_of
 from app.tuning.writing import to_code
 
@@ -40,9 +42,16 @@ class Measured:
 
 
 def measure(trainer: Trainer, trial: Trial) -> Measured:
-    """Makes a whole run of a trial that completed, on from its checkpoint if that is here."""
+    """Makes a whole run of a trial that completed, on from its checkpoint if that is here.
+
+    One that another machine trained is trained again.
+    """
     place = trainer.tuning.trial(trial.number)
-    whole = Run(place, recipe_as_trained(place))
+    recipe = override(trainer.tuning.request.recipe, trial.changes)
+    whole = Run(place, with_half_the_batch(recipe) if trial.outcome.halved else recipe)
+    if not (place / RECIPE).is_file():
+        place.mkdir(parents=True, exist_ok=True)
+        write_whole(place / RECIPE, to_json(whole.recipe))
     if not whole.is_finished:
         with apart(place):
             complete(whole, lambda: trainer.prepared(whole.recipe))

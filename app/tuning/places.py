@@ -10,7 +10,6 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from app.files import write_whole
-from app.recipe import Recipe, from_json
 from app.tuning.trials import Outcome
 
 OUTCOME, HALVED, RECIPE = "outcome.json", "batch_halved", "recipe.json"
@@ -25,11 +24,6 @@ def halve(place: Path) -> None:
         elif each.name != "log.txt":
             each.unlink()
     write_whole(place / HALVED, "memory did not suffice for the whole batch\n")
-
-
-def recipe_as_trained(place: Path) -> Recipe:
-    """Reads the recipe of a trial, as it was trained."""
-    return from_json((place / RECIPE).read_text("utf-8"))
 
 
 def take_over(before: Path, directory: Path) -> None:

@@ -103,11 +103,11 @@ class Trainer:
     def _tried(self, trial: Trial, recipe: Recipe, watching: Watching, place: Path) -> Outcome:
         for _ in range(2):
             halved = (place / HALVED).is_file()
-            wanted = _with_half_the_batch(recipe) if halved else recipe
+            wanted = with_half_the_batch(recipe) if halved else recipe
             try:
                 outcome = self._trained(trial, wanted, watching, place)
                 said = f"batch halved to {wanted.data.batch_size}, for memory" if halved else ""
-                return replace(outcome, said=said)
+                return replace(outcome, halved=halved, said=said)
             except (OutOfTimeError, OSError):
                 raise
             except GraftError as error:
@@ -186,7 +186,8 @@ class Trainer:
         return _Executed(right, trainer.best.best_loss, curve_of(trainer))
 
 
-def _with_half_the_batch(recipe: Recipe) -> Recipe:
+def with_half_the_batch(recipe: Recipe) -> Recipe:
+    """Returns a recipe that needs less memory."""
     return override(recipe, {"data.batch_size": max(recipe.data.batch_size // 2, 1)})
 
 

@@ -27,6 +27,7 @@ class Outcome:
         right: For each execution or fold, a 1 or 0 for each validation image: whether it was
             named rightly.
         seconds: That it took, pauses left out.
+        halved: Whether the whole batch did not fit in memory, and half of it was trained.
         said: Why it failed, or what else should be known.
     """
 
@@ -37,6 +38,7 @@ class Outcome:
     curve: tuple[float, ...] = ()
     right: tuple[str, ...] = ()
     seconds: float = 0.0
+    halved: bool = False
     said: str = ""
 
     @property
