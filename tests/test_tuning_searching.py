@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras_tuner import HyperParameters
 
-from app import Data, Head, Recipe, Stage
+from app import Data, Head, Recipe, Stage, override
 from app.errors import RunError
 from app.tuning.attempts import MOST, Attempts
 from app.tuning.journal import Journal
@@ -311,3 +313,34 @@ def test_failures_between_trials_that_complete_end_nothing(tmp_path: Path) -> No
         end(search, packet, outcome_of(number, values) if good else Outcome(FAILED, said="bad"))
     assert not search.broken
     assert len(search.trials) == 3 * MOST_FAILURES
+
+
+def best_on_a_hill(folder: Path, algorithm: str, seed: int) -> float:
+    """What a search finds on a smooth hill over two settings, whose top is 0.9."""
+
+    def asks(hp: HyperParameters) -> None:
+        hp.Float("learning_rate", 1e-5, 1e-1, sampling="log")
+        hp.Float("head.dropout", 0.0, 0.9)
+
+    request = Request(override(RECIPE, {"seed": seed}), folder / "x.py", algorithm, trials=30)
+    folder.mkdir()
+    tuning = Tuning(folder, request)
+    space = build_space(request.recipe, asks, "x.py", algorithm)
+    search = Search(tuning, space, Journal(tuning.journal))
+    while (packet := search.create_trial("one")).status == "RUNNING":
+        rate = packet.hyperparameters.values.get("learning_rate", 1e-5)
+        dropout = packet.hyperparameters.values.get("head.dropout", 0.9)
+        away = (math.log10(rate) + 2.5) ** 2 + (4 * (dropout - 0.3)) ** 2
+        end(search, packet, Outcome(COMPLETED, 0.9 * math.exp(-away), 0.5, 10**6, (0.5,)))
+    return max(each.outcome.accuracy or 0.0 for each in search.trials.values())
+
+
+def test_bayesian_search_finds_the_top_of_a_hill_that_random_search_does_not(
+    tmp_path: Path,
+) -> None:
+    found = {
+        algorithm: [best_on_a_hill(tmp_path / f"{algorithm}{n}", algorithm, n) for n in range(5)]
+        for algorithm in ("bayesian", "random")
+    }
+    assert min(found["bayesian"]) > 0.895
+    assert statistics.fmean(found["random"]) < 0.88
