@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
-from app.data.headers import Found, byte_length, number, numbers, require, walk
+from app.data.headers import Found, byte_length, is_refused, number, numbers, refuse, walk
 
 # A frame of 16 MB has that many blocks; hostile ones are smaller and would only cost time.
 _MAX_GIF_BLOCKS = 1 << 16
@@ -20,24 +22,23 @@ def gif_first_frame(contents: tf.Tensor) -> tf.Tensor:
         contents: Scalar string, the bytes of a GIF file.
 
     Returns:
-        Scalar string, a GIF file with one frame that covers the whole canvas.
-
-    Raises:
-        InvalidArgumentError: If there is no whole frame, or if it covers a part of the canvas
-            only (TensorFlow would shift and crop it).
+        Scalar string, a GIF file with one frame that covers the whole canvas. Refused if there
+        is no whole frame, or if it covers a part of the canvas only (TensorFlow would shift and
+        crop it).
     """
     flags = number(contents, 10, 1)
     palette = tf.where(
         flags >= 128, 3 * tf.bitwise.left_shift(tf.constant(2, tf.int64), flags & 7), 0
     )
     start, end = _gif_walk(contents, 13 + palette)
-    contents = require(end > 0, "The GIF file has no complete frame.", contents)
+    contents = refuse(end > 0, "The GIF file has no complete frame.", contents)
     place = numbers(contents, start + 1, 2, 4, little=True)
     canvas = numbers(contents, 6, 2, 2, little=True)
     covers = tf.reduce_all(place == tf.concat([[0, 0], canvas], 0))
     message = "The first frame of the GIF file covers only a part of it; save it again as PNG."
-    contents = require(covers, message, contents)
-    return tf.strings.substr(contents, 0, tf.cast(end, tf.int32)) + b";"
+    contents = refuse(covers, message, contents)
+    frame = tf.strings.substr(contents, 0, tf.cast(end, tf.int32)) + b";"
+    return tf.where(is_refused(contents), contents, frame)
 
 
 def _gif_walk(contents: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -84,11 +85,8 @@ def webp_first_frame(contents: tf.Tensor) -> tf.Tensor:
         contents: Scalar string, the bytes of a WebP file.
 
     Returns:
-        Scalar string, a WebP file that says it is still; still files as they are.
-
-    Raises:
-        InvalidArgumentError: If an animation has no first frame, or one that covers a part of
-            the canvas only.
+        Scalar string, a WebP file that says it is still; still files as they are. Refused if an
+        animation has no first frame, or one that covers a part of the canvas only.
     """
     animated = (number(contents, 12, 4) == 0x56503858) & (number(contents, 20, 1) & 2 > 0)
     return tf.cond(animated, lambda: _webp_still(contents), lambda: tf.identity(contents))
@@ -103,11 +101,16 @@ def _webp_still(contents: tf.Tensor) -> tf.Tensor:
     frame = walk(contents, 12, chunk)[0]
     size = byte_length(contents)
     message = "The animated WebP file has no complete frame."
-    contents = require((frame >= 30) & (frame + 16 < size), message, contents)
-    place = numbers(contents, frame, 1, 12)
+    contents = refuse((frame >= 30) & (frame + 16 < size), message, contents)
+    place = numbers(contents, tf.maximum(frame, 0), 1, 12)
     covers = tf.reduce_all(place == tf.concat([[0] * 6, numbers(contents, 24, 1, 6)], 0))
     message = "The first frame of the WebP file covers only a part of it; save it again as PNG."
-    contents = require(covers, message, contents)
+    contents = refuse(covers, message, contents)
+    still = functools.partial(_moved_ahead, contents, frame)
+    return tf.cond(is_refused(contents), lambda: tf.identity(contents), still)
+
+
+def _moved_ahead(contents: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
     # The frame's pixels move to the place behind the first chunk, whose flags say afterwards
     # that there may be alpha and nothing else; what they push away goes to the end, where
     # nobody looks, so that all lengths still hold.

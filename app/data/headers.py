@@ -16,8 +16,13 @@ import tensorflow as tf
 JPEG, PNG, GIF, BMP, WEBP, UNKNOWN = range(6)
 FORMAT_NAMES = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 
+_REFUSED = b"\0refused: "
+_NO_IMAGE = f"The bytes are no image of a known format ({', '.join(FORMAT_NAMES)})."
+_NO_SIZE = "The header has no sensible dimensions."
+
 MAX_PIXELS = 100_000_000
 """Images that say they are larger are refused: they would take over 1.5 GB to decode and resize."""
+TOO_LARGE = f"The image has more than {MAX_PIXELS} pixels; make it smaller before reading it."
 
 # A photograph has about ten segments; a PNG of 30 MB, written in blocks of 8 kB, has 4,000.
 # Files with more are walked no further, so that no file can hold a worker for long.
@@ -63,7 +68,7 @@ def number(
     return numbers(contents, offset, width, little=little)[0]
 
 
-def require(condition: tf.Tensor, message: str, contents: tf.Tensor) -> tf.Tensor:
+def require(condition: tf.Tensor, message: str | tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
     """Hands on `contents` if the condition holds, so that nothing can overtake the check.
 
     Raises:
@@ -71,6 +76,36 @@ def require(condition: tf.Tensor, message: str, contents: tf.Tensor) -> tf.Tenso
     """
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(contents)
+
+
+def refuse(condition: tf.Tensor, message: str, contents: tf.Tensor) -> tf.Tensor:
+    """Puts why a file cannot be read in the place of its bytes, if a condition does not hold.
+
+    Nothing is raised, so that one file spoils nothing of others in its batch. The reason that
+    came first stays.
+    """
+    return tf.where(condition | is_refused(contents), contents, _REFUSED + message.encode())
+
+
+def is_refused(contents: tf.Tensor) -> tf.Tensor:
+    """Tells whether `refuse` has put a reason in the place of the bytes: a bool scalar."""
+    return tf.strings.substr(contents, 0, len(_REFUSED)) == _REFUSED
+
+
+def refusal(contents: tf.Tensor) -> tf.Tensor:
+    """Returns the reason that `refuse` gave, a string scalar; empty if there is none."""
+    start = tf.minimum(tf.strings.length(contents), len(_REFUSED))
+    reason = tf.strings.substr(contents, start, tf.strings.length(contents))
+    return tf.where(is_refused(contents), reason, "")
+
+
+def require_accepted(contents: tf.Tensor) -> tf.Tensor:
+    """Hands on what was not refused.
+
+    Raises:
+        InvalidArgumentError: If it was; it says why.
+    """
+    return require(~is_refused(contents), refusal(contents), contents)
 
 
 def image_format(contents: tf.Tensor) -> tf.Tensor:
@@ -144,7 +179,7 @@ def image_dimensions(contents: tf.Tensor) -> tf.Tensor:
     Raises:
         InvalidArgumentError: If the format is unknown or the header makes no sense.
     """
-    found = tf.cond(is_jpeg(contents), lambda: _jpeg(contents), lambda: _not_jpeg(contents))
+    found = tf.cond(is_jpeg(contents), lambda: jpeg_sides(contents), lambda: _other_sides(contents))
     found.set_shape([2])
     return tf.cast(found, tf.int32)
 
@@ -177,27 +212,43 @@ def walk(contents: tf.Tensor, start: int, segment: Callable[[tf.Tensor], Found])
     return tf.where(found >= 0, tf.stack([found, length]), none)
 
 
-def require_decodable(contents: tf.Tensor) -> tf.Tensor:
-    """Hands on `contents` if the header promises no more than `MAX_PIXELS`.
+def refuse_by_header(contents: tf.Tensor) -> tf.Tensor:
+    """Refuses what is no image of a known format, or promises more than `MAX_PIXELS`.
 
-    Raises:
-        InvalidArgumentError: If it promises more, or as `image_dimensions` does.
+    Args:
+        contents: Scalar string, any bytes but those of a JPEG file, whose header its decoder
+            reads.
     """
+    known, sides = image_format(contents) != UNKNOWN, _sides(contents)
+    # Whatever the bytes are, a reason that begins in them is none.
+    contents = tf.where(known, contents, _REFUSED + _NO_IMAGE.encode())
+    contents = refuse(_are_sensible(sides), _NO_SIZE, contents)
     # Of two numbers of 31 bits each the product still fits into 64.
-    pixels = tf.reduce_prod(tf.cast(image_dimensions(contents), tf.int64))
-    message = f"The image has more than {MAX_PIXELS} pixels; make it smaller before reading it."
-    return require(pixels <= MAX_PIXELS, message, contents)
+    return refuse(tf.reduce_prod(sides) <= MAX_PIXELS, TOO_LARGE, contents)
 
 
-def _jpeg(contents: tf.Tensor) -> tf.Tensor:
+def jpeg_sides(contents: tf.Tensor) -> tf.Tensor:
+    """Reads height and width of a JPEG file: int64 `[2]`."""
     return tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64)
 
 
 @apart
-def _not_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    found = by_format(contents, [_unknown, _png, _gif, _bmp, _webp, _unknown])
-    sensible = tf.reduce_all((found > 0) & (found < 2**31))
-    return require(sensible, "The header has no sensible dimensions.", found)
+def _other_sides(contents: tf.Tensor) -> tf.Tensor:
+    contents = require(image_format(contents) != UNKNOWN, _NO_IMAGE, contents)
+    sides = _sides(contents)
+    return require(_are_sensible(sides), _NO_SIZE, sides)
+
+
+def _sides(contents: tf.Tensor) -> tf.Tensor:
+    return by_format(contents, [_no_sides, _png, _gif, bmp_sides, _webp, _no_sides])
+
+
+def _are_sensible(sides: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all((sides > 0) & (sides < 2**31))
+
+
+def _no_sides(contents: tf.Tensor) -> tf.Tensor:
+    return tf.zeros([2], tf.int64)
 
 
 def _png(contents: tf.Tensor) -> tf.Tensor:
@@ -208,7 +259,8 @@ def _gif(contents: tf.Tensor) -> tf.Tensor:
     return numbers(contents, 6, 2, 2, little=True)[::-1]
 
 
-def _bmp(contents: tf.Tensor) -> tf.Tensor:
+def bmp_sides(contents: tf.Tensor) -> tf.Tensor:
+    """Reads height and width of a BMP file: int64 `[2]`."""
     # A negative height means that the rows are stored from the top.
     width, height = tf.unstack(numbers(contents, 18, 4, 2, little=True))
     return tf.stack([tf.minimum(height, 2**32 - height), width])
@@ -230,11 +282,3 @@ def _webp(contents: tf.Tensor) -> tf.Tensor:
 
 def _little(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(values * [256**i for i in range(values.shape[0])])
-
-
-def _unknown(contents: tf.Tensor) -> tf.Tensor:
-    names = ", ".join(FORMAT_NAMES)
-    contents = require(
-        tf.constant(False), f"The bytes are no image of a known format ({names}).", contents
-    )
-    return numbers(contents, 0, 1, 2)

@@ -11,15 +11,23 @@ import tensorflow as tf
 
 from app.data.frames import gif_first_frame, webp_first_frame
 from app.data.headers import (
+    BMP,
     MAX_PIXELS,
+    TOO_LARGE,
     apart,
+    bmp_sides,
     by_format,
     image_dimensions,
+    image_format,
     is_jpeg,
+    is_refused,
+    jpeg_sides,
     number,
     numbers,
+    refuse,
+    refuse_by_header,
     require,
-    require_decodable,
+    require_accepted,
 )
 from app.data.orientation import orientation
 
@@ -92,12 +100,46 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
     Raises:
         InvalidArgumentError: As for `read_image`.
     """
-    contents = require_decodable(contents)
     image = tf.cond(
         is_jpeg(contents), lambda: _decode_jpeg(contents), lambda: _decode_other(contents)
     )
     image.set_shape([None, None, 3])
-    return image
+    return require(tf.size(image) > 0, TOO_LARGE, image)
+
+
+def prepared(contents: tf.Tensor) -> tf.Tensor:
+    """Makes of a file what its decoder reads rightly, or refuses it; raises nothing.
+
+    Args:
+        contents: Scalar string, any bytes.
+    """
+    return tf.cond(
+        is_jpeg(contents), lambda: tf.identity(contents), lambda: _prepared_other(contents)
+    )
+
+
+def decoded(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes what `prepared` gave, with as few ops as possible.
+
+    Returns:
+        uint8 `[height, width, 3]`, for `with_palette`; `[0, 0, 3]` of a JPEG file that promises
+        more than `MAX_PIXELS`.
+
+    Raises:
+        InvalidArgumentError: If it was refused, or cannot be decoded.
+    """
+    return by_format(contents, [_decode_jpeg, *_DECODERS])
+
+
+def with_palette(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
+    """Looks up the colours of a BMP file of 8 bits, which TensorFlow does not.
+
+    Args:
+        image: What `decoded` gave.
+        contents: What it was given.
+    """
+    has_palette = (image_format(contents) == BMP) & (number(contents, 28, 2, little=True) == 8)
+    return tf.cond(has_palette, lambda: _by_palette(contents, image), lambda: image)
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -158,14 +200,27 @@ def _resize_rows(images: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _decode_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
+    small_enough = tf.reduce_prod(jpeg_sides(contents)) <= MAX_PIXELS
+    return tf.cond(
+        small_enough,
+        lambda: tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.zeros([0, 0, 3], tf.uint8),
+    )
 
 
 @apart
 def _decode_other(contents: tf.Tensor) -> tf.Tensor:
-    # The sixth branch is for unknown bytes, which the check of the header has refused already.
-    decoders = [_decode_jpeg, _decode_png, _decode_gif, _decode_bmp, _decode_webp, _decode_png]
-    return by_format(contents, decoders)
+    contents = require_accepted(_prepared_other(contents))
+    # No JPEG file comes here, and none that is unknown.
+    image = by_format(contents, [_decode_png, *_DECODERS])
+    return with_palette(image, contents)
+
+
+@apart
+def _prepared_other(contents: tf.Tensor) -> tf.Tensor:
+    accepted = refuse_by_header(contents)
+    preparing = [tf.identity, tf.identity, gif_first_frame, _bmp_pixels, webp_first_frame]
+    return by_format(accepted, [*preparing, tf.identity])
 
 
 def _decode_png(contents: tf.Tensor) -> tf.Tensor:
@@ -173,17 +228,24 @@ def _decode_png(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_gif(contents: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_gif(gif_first_frame(contents))[0]
+    return tf.io.decode_gif(contents)[0]
+
+
+def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_bmp(contents, channels=3)
 
 
 def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
     # TensorFlow refuses to drop the alpha of a WebP file by itself.
-    still = webp_first_frame(contents)
-    return tf.io.decode_image(still, channels=0, expand_animations=False)[..., :3]
+    return tf.io.decode_image(contents, channels=0, expand_animations=False)[..., :3]
 
 
-def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
-    """Decodes 24 and 32 bits in true colour, and 8 bits by their palette.
+# In the order of formats. The last is for unknown bytes, which it cannot decode either.
+_DECODERS = (_decode_png, _decode_gif, _decode_bmp, _decode_webp, _decode_png)
+
+
+def _bmp_pixels(contents: tf.Tensor) -> tf.Tensor:
+    """Accepts 24 and 32 bits in true colour, and 8 bits by their palette.
 
     TensorFlow looks at neither palette nor compression and would answer with wrong colours.
     Source: Microsoft, `BITMAPINFOHEADER` and `BITMAPV5HEADER`.
@@ -196,15 +258,16 @@ def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
     plain = (compression == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
     masked = ((compression == 3) | (compression == 6)) & (bits == 32) & usual_masks
     message = "Only uncompressed BMP with 8, 24 or 32 bits can be read; save it again as PNG."
-    contents = require((header >= 40) & (start > 0) & (plain | masked), message, contents)
+    contents = refuse((header >= 40) & (start > 0) & (plain | masked), message, contents)
     # TensorFlow insists on a file without one byte behind its pixels.
-    height, width = tf.unstack(tf.cast(image_dimensions(contents), tf.int64))
+    height, width = tf.unstack(tf.cast(bmp_sides(contents), tf.int64))
     end = start + height * ((width * bits // 8 + 3) // 4 * 4)
-    pixels = tf.io.decode_bmp(tf.strings.substr(contents, tf.zeros_like(end), end), channels=3)
-    return tf.cond(bits == 8, lambda: _by_palette(contents, header, pixels), lambda: pixels)
+    cut = tf.strings.substr(contents, tf.zeros_like(end), end)
+    return tf.where(is_refused(contents), contents, cut)
 
 
-def _by_palette(contents: tf.Tensor, header: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+def _by_palette(contents: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    header = number(contents, 14, 4, little=True)
     used = number(contents, 46, 4, little=True)
     count = tf.where((used > 0) & (used < 256), used, 256)
     # Blue, green, red and a spare byte; indices behind the palette are black, as in Pillow.
