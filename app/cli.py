@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from app import commands, pretraining_command, tuning_command
+from app import commands, export_command, pretraining_command, tuning_command
 from app.commands import RunRecipe
 from app.errors import GraftError, RecipeError
 from app.explaining import explain, guarded
@@ -31,6 +31,7 @@ _COMMANDS = {
     "ablate": "measure what each part of a recipe brings, by taking it away",
     "evaluate": "measure the model of a run again, on the images that it kept apart",
     "export": "write the model of a run as a SavedModel that answers image bytes",
+    "inspect": "print the card of an export, and check its hashes",
     "predict": "name what images show, with a SavedModel alone, as CSV",
     "backbones": "list the backbones, or rank those on this machine for some images",
     "cache": "list the features that are kept on this machine, or remove them",
@@ -91,27 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name in OPTIONS:
         _add_recipe(command[name], name)
-    for name in ("evaluate", "export"):
-        command[name].add_argument("run", metavar="RUN", type=Path, help="the directory of a run")
-    command["export"].add_argument(
-        "--output",
-        metavar="FOLDER",
-        type=Path,
-        default=Path("saved_models"),
-        help="exports lie in <FOLDER>/<recipe>/<version>; %(default)s if left out",
-    )
-    command["predict"].add_argument(
-        "export", metavar="EXPORT", type=Path, help="the folder of an export, or of its versions"
-    )
-    command["predict"].add_argument(
-        "files", metavar="FILE", nargs="+", help="images, or folders of images"
-    )
-    command["predict"].add_argument(
-        "--output",
-        metavar="CSV",
-        type=Path,
-        help="the file to write, or to go on with after a stop; else standard output",
-    )
+    command["evaluate"].add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+    export_command.add_options(command)
     command["cache"].add_argument(
         "--clear", action="store_true", help="remove all features that no process is using"
     )
@@ -183,10 +165,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return _on_recipe(asked.command, file, asked.settings, called)
     if asked.command == "evaluate":
         return commands.evaluate(asked.run)
-    if asked.command == "export":
-        return commands.export(asked.run, asked.output)
-    if asked.command == "predict":
-        return commands.predict(asked.export, asked.files, asked.output)
+    if asked.command in export_command.COMMANDS:
+        return export_command.answer(asked)
     if asked.command == "cache":
         return commands.cache(asked.clear, asked.older_than)
     if asked.source is not None:

@@ -6,16 +6,14 @@ Nothing here imports TensorFlow before the arguments are known to make sense.
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app import settings, verbs
 from app.ablation.parts import default_parts, without
 from app.budget.request import planned_before, read_minutes
-from app.errors import CacheError, ExportError, RecipeError
+from app.errors import CacheError, RecipeError
 from app.evaluation.tables import class_table, confusion_table, label_table, split_line
 from app.explaining import say
 from app.recipe import Recipe, check, override, stage_named
@@ -167,59 +165,6 @@ def evaluate(directory: Path) -> int:
     else:
         say(label_table(classes))
     return 0
-
-
-def export(directory: Path, output: Path) -> int:
-    """Writes the SavedModel of a finished run; the last line is where it lies."""
-    found = open_finished_run(directory)
-    found.metrics  # noqa: B018  # before TensorFlow loads, was it measured?
-    above = next(each for each in (output, *output.absolute().parents) if each.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ExportError(f"{output} cannot be written: give a folder to --output")
-    say(verbs.export(found, output))
-    return 0
-
-
-def predict(folder: Path, names: Sequence[str], output: Path | None) -> int:
-    """Writes what an export says of images as CSV.
-
-    Returns:
-        1 if no image could be read, else 0.
-    """
-    from app.exports.places import find_files, latest_version
-    from app.exports.rows import partial_of
-
-    version = latest_version(folder)
-    if output is not None:
-        _check_file(output)
-        partial = partial_of(output, version)
-    prediction = verbs.load("app.exports.prediction", without_keras=True)
-    prediction.set_up_threads()
-    export = prediction.Export(version)
-    # Only who watches is told how much is left: finding that out passes over all names.
-    total = sum(1 for _ in find_files(names)) if sys.stderr.isatty() else None
-    files = find_files(names)
-    if output is None:
-        said = prediction.write_predictions(export, files, sys.stdout, total)
-    else:
-        said = prediction.finish_predictions(export, files, output, partial, total)
-    if said.unreadable:
-        _log.warning(
-            "%d of %d files could not be read: see column 'error'", said.unreadable, said.files
-        )
-    return 1 if said.unreadable == said.files else 0
-
-
-def _check_file(output: Path) -> None:
-    parent = output.absolute().parent
-    if not parent.is_dir():
-        raise ExportError(f"{output} cannot be written: its folder does not exist, make it first")
-    if output.is_dir():
-        raise ExportError(f"{output} is a folder: give the name of a CSV file to --output")
-    if output.exists() and not output.is_file():
-        raise ExportError(f"{output} is no regular file: leave --output out, and redirect")
-    if not os.access(parent, os.W_OK):
-        raise ExportError(f"{output} cannot be written: no permission to write in its folder")
 
 
 def rank_backbones(source: str, images: int | None, only: str | None) -> int:

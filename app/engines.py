@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import EngineError, ExportError
@@ -59,17 +60,29 @@ def chosen() -> tuple[str, str]:
     return str(said), str(settings)
 
 
-def export_beside(run: Path, output: Path) -> Path:
+def export_beside(run: Path, output: Path, asked: Sequence[str] = ()) -> Path:
     """Exports a run in a process of its own, with TensorFlow: a SavedModel is TensorFlow's.
 
     It is done without a GPU, whose memory this process may hold.
+
+    Args:
+        run: The directory of the run.
+        output: Holds the exports.
+        asked: Further options, as they are typed.
 
     Raises:
         ExportError: If the run cannot be exported.
     """
     import subprocess  # rarely needed, and slow to import
 
-    called = "from app.cli import graft; graft()", "export", str(run), "--output", str(output)
+    called = (
+        "from app.cli import graft; graft()",
+        "export",
+        str(run),
+        "--output",
+        str(output),
+        *asked,
+    )
     done = subprocess.run(
         [sys.executable, "-c", *called],
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"},

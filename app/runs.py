@@ -19,7 +19,6 @@ from app.data.kept import KeptImages
 from app.errors import RunError
 from app.evaluation.answers import answer, write_answers
 from app.evaluation.metrics import measure
-from app.exports.saved_model import export_model
 from app.files import whole_file
 from app.manifest import build_manifest, differences_that_count
 from app.models import uncompiled
@@ -109,7 +108,7 @@ def _go_on(started: Run) -> Prepared:
     """
     if not started.has_manifest:
         return _begin(started)
-    index = _index_of(started)
+    index = index_of(started)
     changed = changed_images(index.images)
     if changed:
         raise RunError(
@@ -151,7 +150,7 @@ def evaluate(finished: Run) -> dict[str, Any]:
             images are not what they were.
     """
     manifest = finished.manifest
-    index = _index_of(finished)
+    index = index_of(finished)
     changed = [image for name in MEASURED for image in changed_images(index.split(name))]
     if changed:
         raise RunError(
@@ -160,30 +159,6 @@ def evaluate(finished: Run) -> dict[str, Any]:
         )
     _measure(finished, load_model(finished), index, manifest["image_size"])
     return finished.metrics
-
-
-def export(finished: Run, output: Path = Path("saved_models")) -> Path:
-    """Writes the model of a run as `<output>/<recipe>/<version>/`, a SavedModel.
-
-    Returns:
-        The folder of the version.
-
-    Raises:
-        GraftError: If the run is not finished, or the folder cannot be written.
-    """
-    manifest, metrics = finished.manifest, finished.metrics
-    about = {
-        "run": finished.directory.name,
-        "recipe": finished.recipe.name,
-        "accuracy": {split: measured["accuracy"] for split, measured in metrics.items()},
-        **{key: manifest[key] for key in ("image_size", "backbone", "versions")},
-        # Not where they lie on this machine: an export is handed on.
-        "weights": {key: manifest["weights"][key] for key in ("source", "sha256")},
-        "data": {key: manifest["data"][key] for key in ("fingerprint", "images")},
-    }
-    model = load_model(finished)
-    names, many = manifest["class_names"], manifest.get("many_labels", False)
-    return export_model(model, names, output / finished.recipe.name, about, many)
 
 
 def load_model(finished: Run) -> keras.Model:
@@ -200,7 +175,8 @@ def load_model(finished: Run) -> keras.Model:
         raise RunError(f"{finished.model} is damaged: {error}") from error
 
 
-def _index_of(run: Run) -> Index:
+def index_of(run: Run) -> Index:
+    """Reads the images of a run, as they were divided."""
     manifest = run.manifest
     # A run of an earlier version had one class an image, and did not say so.
     return read_index(run.splits, manifest["class_names"], manifest.get("many_labels", False))

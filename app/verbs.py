@@ -11,8 +11,10 @@ from types import ModuleType
 from typing import Any, cast
 
 from app import engines
+from app.exports.request import Request, to_words
 from app.recipe import Recipe, check
 from app.run_directory import Run, check_place
+from app.working import talk_held_back
 
 
 def run(recipe: Recipe, directory: Path | None = None) -> Run:
@@ -33,11 +35,18 @@ def evaluate(finished: Run) -> dict[str, Any]:
     return metrics
 
 
-def export(finished: Run, output: Path = Path("saved_models")) -> Path:
-    """Writes the model of a run as a SavedModel; see `app.runs.export`."""
+def export(
+    finished: Run, output: Path = Path("saved_models"), request: Request | None = None
+) -> Path:
+    """Writes the model of a run as a SavedModel, and what else is asked for.
+
+    See `app.exporting.export`.
+    """
+    request = request or Request()
     if engines.loaded() == "jax":
-        return engines.export_beside(finished.directory, output)
-    version: Path = load("app.runs", engine="tensorflow").export(finished, output)
+        return engines.export_beside(finished.directory, output, to_words(request))
+    exporting = load("app.exporting", engine="tensorflow")
+    version: Path = exporting.export(finished, output, request)
     return version
 
 
@@ -109,24 +118,11 @@ def load(module: str, without_keras: bool = False, engine: str | None = None) ->
         sys.modules.setdefault("keras", cast(ModuleType, None))
     else:
         engines.settle(engine)
-    import tempfile  # takes longer to import than anything else here
-
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            if not without_keras:
-                _import_keras()
-            return importlib.import_module(module)
-        except BaseException:
-            held.seek(0)
-            os.write(terminal, held.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+    with talk_held_back():
+        if not without_keras:
+            _import_keras()
+        return importlib.import_module(module)
 
 
 def _import_keras() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,6 +80,26 @@ def many_networks() -> Iterator[None]:
         yield
     finally:
         log.removeFilter(_is_no_retracing)
+
+
+@contextmanager
+def talk_held_back() -> Iterator[None]:
+    """Holds back what libraries write to standard error, and shows it only if something fails."""
+    import tempfile  # takes longer to import than anything else here
+
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(terminal, held.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:

@@ -135,11 +135,12 @@ def make(backbone: str, weights: str, image_size: str, folder: str) -> None:
     from app.verbs import load
 
     steps, saved = load("app.steps"), load("app.exports.saved_model")
+    meaning = load("app.exports.meaning")
     found = steps.find_backbone(backbone)
     base, _ = steps.build_backbone(found, int(image_size), weights)
     model = steps.build_model(found, base, Head(), 5, 0)
     model.save(Path(folder) / "model.keras")
-    saved.export_model(model, list("abcde"), Path(folder) / "export", {})
+    saved.write_saved_model(model, meaning.Meaning(list("abcde")), Path(folder) / "export")
 
 
 def alone(export: str, images: str) -> None:

@@ -19,7 +19,8 @@ from app.data.index import Image as ImageFile
 from app.data.index import Index
 from app.data.reading import read_image
 from app.errors import ExportError
-from app.exports.saved_model import export_model
+from app.exports.meaning import Meaning
+from app.exports.saved_model import write_saved_model
 from tests.test_data_reading import EXACT, OTHERS, tagged
 
 EXIF_KINDS = ("jpeg", "png", "webp")
@@ -67,12 +68,17 @@ def test_the_export_answers_every_test_image_as_evaluate_did_without_keras(
 def test_signatures_name_their_inputs_and_outputs(exported: Path) -> None:
     signatures = tf.saved_model.load(str(exported)).signatures
     inputs = {name: list(signatures[name].structured_input_signature[1]) for name in signatures}
-    bytes_in = {"serving_default": ["image_bytes"], "read": ["image_bytes"]}
-    assert inputs == {**bytes_in, "pixels": ["pixels"]}
-    for name in ("serving_default", "pixels"):
-        outputs = signatures[name].structured_outputs
-        assert set(outputs) == {"label", "probabilities", "classes"}
-    assert set(signatures["read"].structured_outputs) == {"pixels"}
+    of_bytes = {name: ["image_bytes"] for name in ("serving_default", "features", "read")}
+    assert inputs == {**of_bytes, "pixels": ["pixels"], "classify": ["inputs"]}
+    outputs = {name: set(signatures[name].structured_outputs) for name in signatures}
+    answers = {"label", "probabilities", "classes", "top_k_classes", "top_k_probabilities"}
+    assert outputs == {
+        "serving_default": {*answers, "error"},
+        "pixels": answers,
+        "features": {"features", "error"},
+        "classify": {"classes", "scores"},
+        "read": {"pixels"},
+    }
 
 
 def test_the_export_reads_as_training_does(finished: Run, exported: Path) -> None:
@@ -115,10 +121,10 @@ def test_versions_count_up_and_none_is_overwritten(finished: Run, tmp_path: Path
 
 
 def test_the_export_says_which_run_it_came_from(finished: Run, exported: Path) -> None:
-    about = json.loads((exported / "assets.extra" / "graft.json").read_text())
-    assert about["class_names"] == finished.manifest["class_names"]
-    assert about["run"] == finished.directory.name
-    assert about["accuracy"]["test"] == finished.metrics["test"]["accuracy"]
+    card = json.loads((exported / "assets.extra" / "card.json").read_text())
+    assert card["class_names"] == finished.manifest["class_names"]
+    assert card["run"] == finished.directory.name
+    assert card["metrics"]["test"]["accuracy"] == finished.metrics["test"]["accuracy"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(finished: Run, tmp_path: Path) -> None:
@@ -154,10 +160,10 @@ def test_an_export_sees_the_pixels_that_training_saw_in_every_format(tmp_path: P
     trained = np.concatenate([pixels for pixels, _ in batches.as_numpy_iterator()])
 
     pixels = keras.Input((8, 8, 3))
-    logits = keras.layers.Rescaling(1 / 64)(keras.layers.Flatten()(pixels))
+    logits = keras.layers.Rescaling(1 / 64, name="logits")(keras.layers.Flatten()(pixels))
     names = [str(number) for number in range(8 * 8 * 3)]
-    version = export_model(keras.Model(pixels, logits), names, tmp_path / "exports", {})
-    signatures = tf.saved_model.load(str(version)).signatures
+    write_saved_model(keras.Model(pixels, logits), Meaning(names), tmp_path / "export")
+    signatures = tf.saved_model.load(str(tmp_path / "export")).signatures
     contents = tf.constant([image.path.read_bytes() for image in images])
     by_bytes = signatures["serving_default"](image_bytes=contents)["probabilities"].numpy()
     by_pixels = signatures["pixels"](pixels=trained)["probabilities"].numpy()

@@ -16,12 +16,14 @@ from PIL import Image
 from app import Augmentation, Data, Head, Recipe, Run, Stage, export, run
 from app.backbones.build import build_backbone
 from app.backbones.table import find_backbone
-from app.commands import evaluate, predict
+from app.commands import evaluate
 from app.data.batches import measuring_batches
 from app.data.index import Image as ImageFile
 from app.data.index import Index, read_index
 from app.data.splits import SPLITS
-from app.exports.saved_model import export_model
+from app.export_command import predict
+from app.exports.meaning import Meaning
+from app.exports.saved_model import write_saved_model
 from app.models import build_model, probabilities
 
 COLOURS = {"red": (210, 60, 50), "green": (60, 180, 70), "blue": (60, 80, 210)}
@@ -148,7 +150,7 @@ def test_a_run_of_many_labels_is_evaluated_again_and_its_labels_shown_as_a_table
 
 
 def test_the_export_says_that_there_are_many_labels(exported: Path) -> None:
-    about = json.loads((exported / "assets.extra" / "graft.json").read_text())
+    about = json.loads((exported / "assets.extra" / "card.json").read_text())
     assert about["many_labels"] is True
     assert about["class_names"] == NAMES
 
@@ -199,10 +201,12 @@ def test_labels_of_a_batch_are_a_column_each(tmp_path: Path) -> None:
 def test_exported_labels_are_those_from_a_half_on(tmp_path: Path) -> None:
     """Of a model whose logits are the levels above 100, so that they are known."""
     pixels = keras.Input((1, 1, 3))
-    logits = keras.layers.Rescaling(1 / 16, offset=-100 / 16)(keras.layers.Flatten()(pixels))
+    flat = keras.layers.Flatten()(pixels)
+    logits = keras.layers.Rescaling(1 / 16, offset=-100 / 16, name="logits")(flat)
     names = ["fern leaf", "猫", "c,d"]
-    version = export_model(keras.Model(pixels, logits), names, tmp_path, {}, many_labels=True)
-    signature = tf.saved_model.load(str(version)).signatures["pixels"]
+    meaning = Meaning(names, many_labels=True)
+    write_saved_model(keras.Model(pixels, logits), meaning, tmp_path / "export")
+    signature = tf.saved_model.load(str(tmp_path / "export")).signatures["pixels"]
     levels = np.array([[0, 0, 0], [200, 99, 100], [99, 100, 0], [255, 255, 255]], "uint8")
     said = signature(pixels=levels[:, None, None, :])
     labels = [label.decode() for label in said["label"].numpy()]

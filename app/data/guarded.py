@@ -48,7 +48,8 @@ def _read_images(contents: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     _, pixels, errors = tf.while_loop(
         lambda at, *_: at < chunks, step, (0, pixels, errors), parallel_iterations=1
     )
-    return pixels.concat(), errors.concat()
+    read: tuple[tf.Tensor, tf.Tensor] = pixels.concat(), errors.concat()
+    return read
 
 
 def _read_chunk(contents: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -58,15 +59,14 @@ def _read_chunk(contents: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     place = tf.tensor_scatter_nd_update(place, rows[:, None], tf.range(tf.size(rows)))
 
     def read(row: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-        original, prepared, at = row
-        return tf.cond(
+        original, ready, at = row
+        said = tf.where(is_refused(ready), refusal(ready), DAMAGED)
+        found: tuple[tf.Tensor, tf.Tensor] = tf.cond(
             at >= 0,
-            lambda: _finished(tf.io.parse_tensor(images[at], tf.uint8), original, prepared, size),
-            lambda: (
-                tf.zeros([size, size, 3], tf.uint8),
-                tf.where(is_refused(prepared), refusal(prepared), DAMAGED),
-            ),
+            lambda: _finished(tf.io.parse_tensor(images[at], tf.uint8), original, ready, size),
+            lambda: (tf.zeros([size, size, 3], tf.uint8), said),
         )
+        return found
 
     signature = (tf.TensorSpec([size, size, 3], tf.uint8), tf.TensorSpec([], tf.string))
     read_all: tuple[tf.Tensor, tf.Tensor] = tf.map_fn(
@@ -104,4 +104,5 @@ def _finished(
         return resize_image(upright(colours, orientation(original)), size), tf.constant("")
 
     nothing = tf.zeros([size, size, 3], tf.uint8), tf.constant(TOO_LARGE)
-    return tf.cond(tf.size(image) > 0, finish, lambda: nothing)
+    finished: tuple[tf.Tensor, tf.Tensor] = tf.cond(tf.size(image) > 0, finish, lambda: nothing)
+    return finished

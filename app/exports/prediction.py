@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import tensorflow as tf
@@ -68,13 +68,18 @@ class Export:
                 " graft did, export its run again"
             )
         self._read = self._loaded.signatures["read"]
-        self._answer = fold(self._loaded.signatures["pixels"])
+        answer = self._loaded.signatures["pixels"]
+        self._answer, self._outputs = fold(answer), sorted(answer.structured_outputs)
         self.class_names = self._class_names()
 
     def _class_names(self) -> tuple[str, ...]:
         shape = self._read.structured_outputs["pixels"].shape
-        classes, _, _ = self._answer(tf.zeros([1, *shape], tf.uint8))
-        return tuple(name.decode() for name in classes[0].numpy())
+        classes = self._said(np.zeros([1, *shape], np.uint8))["classes"]
+        return tuple(name.decode() for name in classes[0])
+
+    def _said(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        found = self._answer(tf.constant(pixels))
+        return {name: each.numpy() for name, each in zip(self._outputs, found, strict=True)}
 
     def predict(self, paths: Iterable[Path]) -> Iterator[Answer]:
         """Answers files in their order; one that cannot be read spoils no other."""
@@ -119,8 +124,9 @@ class Export:
         return pixels
 
     def _ask(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        _, labels, shares = (each.numpy() for each in self._answer(tf.constant(pixels)))
-        return zip((label.decode() for label in labels), shares, strict=True)
+        said = self._said(pixels)
+        labels = (label.decode() for label in said["label"])
+        return zip(labels, said["probabilities"], strict=True)
 
 
 def at_once() -> int:

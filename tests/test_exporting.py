@@ -1,0 +1,269 @@
+"""Exports that are proven: parity, other formats, calibration, refusals, cards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from app import Run, export, exporting
+from app.data.reading import read_image
+from app.describing import answers_of
+from app.errors import ExportError
+from app.exports import departure, formats
+from app.exports.card import CARD, limits, read_card
+from app.exports.hashes import SUMS, differences
+from app.exports.meaning import Meaning
+from app.exports.parity import certify, table
+from app.exports.reading_outside import read_image as read_outside
+from app.exports.request import Request, to_words
+from app.recipe_file import load_recipe_file
+from app.runs import load_model
+from tests.test_data_reading import EXACT, tagged
+
+ALL = ("savedmodel", "litert", "onnx")
+
+
+@pytest.fixture(scope="module")
+def exported(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    request = Request(ALL, calibrate=True, unsure_below=0.7, top_k=2)
+    return export(finished, tmp_path_factory.mktemp("saved_models"), request)
+
+
+@pytest.fixture(scope="module")
+def card(exported: Path) -> dict:
+    return read_card(exported)
+
+
+def test_every_format_is_proven_on_the_validation_images(card: dict, finished: Run) -> None:
+    names = ["savedmodel", "litert", "litert float16", "litert int8", "onnx"]
+    assert [each["format"] for each in card["parity"]] == names
+    count = card["data"]["images"]["validation"]
+    for each in card["parity"]:
+        assert each["images"] == count == finished.metrics["validation"]["count"]
+        assert each["bytes"] > 1000
+        assert each["milliseconds"] > 0
+    exact = {each["format"]: each["largest_difference"] for each in card["parity"]}
+    assert exact["savedmodel"] <= 1e-5
+    assert max(exact["litert"], exact["onnx"]) <= 1e-4
+
+
+def test_formats_answer_the_pixels_that_the_saved_model_reads(
+    exported: Path, finished: Run
+) -> None:
+    signatures = tf.saved_model.load(str(exported)).signatures
+    contents = [path.read_bytes() for path in finished.test_images()]
+    wanted = signatures["serving_default"](image_bytes=tf.constant(contents))["probabilities"]
+    pixels = np.stack([read_image(tf.constant(each), 32) for each in contents])
+    for each in formats.formats_of(ALL):
+        found = each.ask(exported / each.file)(pixels)
+        atol = 1e-4 if each.tolerance else 0.1
+        np.testing.assert_allclose(found, wanted, atol=atol, err_msg=each.name)
+
+
+def test_the_temperature_divides_the_logits_and_is_in_every_answer(
+    exported: Path, card: dict, finished: Run
+) -> None:
+    temperature = card["answers"]["temperature"]
+    assert temperature != 1
+    before, _ = answers_of(finished, "test", Meaning(card["class_names"]))
+    signature = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    contents = tf.constant([path.read_bytes() for path in finished.test_images()])
+    powers = before.astype("float64") ** (1 / temperature)
+    wanted = powers / powers.sum(axis=1, keepdims=True)
+    said = signature(image_bytes=contents)
+    np.testing.assert_allclose(said["probabilities"], wanted, atol=1e-5)
+    unsure = said["probabilities"].numpy().max(axis=1) < 0.7
+    assert said["unsure"].numpy().tolist() == unsure.tolist()
+    assert said["top_k_classes"].shape[1] == 2
+    order = np.sort(said["probabilities"].numpy(), axis=1)[:, ::-1][:, :2]
+    np.testing.assert_array_equal(said["top_k_probabilities"], order)
+    best = said["top_k_classes"][:, 0].numpy().tolist()
+    assert best == said["label"].numpy().tolist()
+
+
+def test_a_bad_image_says_so_in_its_row_and_spoils_no_neighbour(
+    exported: Path, finished: Run
+) -> None:
+    signatures = tf.saved_model.load(str(exported)).signatures
+    good = finished.test_images()[0].read_bytes()
+    alone = signatures["serving_default"](image_bytes=tf.constant([good]))
+    said = signatures["serving_default"](image_bytes=tf.constant([good, b"text", good[:300]]))
+    np.testing.assert_allclose(said["probabilities"][:1], alone["probabilities"], atol=1e-6)
+    assert said["label"].numpy().tolist()[1:] == [b"", b""]
+    assert not said["probabilities"].numpy()[1:].any()
+    errors = [each.decode() for each in said["error"].numpy()]
+    assert errors[0] == ""
+    assert errors[1].startswith("The bytes are no image")
+    assert errors[2] == "The file is damaged or cut short."
+    features = signatures["features"](image_bytes=tf.constant([good, b"text"]))
+    assert features["features"].numpy()[0].any()
+    assert not features["features"].numpy()[1].any()
+
+
+def test_examples_are_classified_as_tensorflow_serving_asks(exported: Path, finished: Run) -> None:
+    signatures = tf.saved_model.load(str(exported)).signatures
+    good = finished.test_images()[0].read_bytes()
+    example = tf.train.Example()
+    example.features.feature["image_bytes"].bytes_list.value.append(good)
+    said = signatures["classify"](inputs=tf.constant([example.SerializeToString()]))
+    wanted = signatures["serving_default"](image_bytes=tf.constant([good]))
+    np.testing.assert_allclose(said["scores"], wanted["probabilities"], atol=1e-6)
+    assert said["classes"].numpy().tolist() == wanted["classes"].numpy().tolist()
+
+
+def test_files_are_read_outside_within_one_level(exported: Path) -> None:
+    shipped = (exported / "onnx" / "reading.py").read_text()
+    assert shipped == Path(formats.READING).read_text()
+    kinds = ["jpeg", "png", "gif", "bmp", "webp"]
+    files = [EXACT[kind]() for kind in kinds if kind in EXACT]
+    files += [tagged("jpeg", turn) for turn in range(1, 9)]
+    for contents in files:
+        ours = read_image(tf.constant(contents), 32).numpy().astype(int)
+        theirs = read_outside(contents, 32).astype(int)
+        assert np.abs(ours - theirs).max() <= 1
+
+
+def test_a_format_that_departs_is_refused_with_the_layer(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    with pytest.raises(ExportError, match=r"savedmodel: .* departs first in layer \w+"):
+        export(finished, tmp_path)
+    assert not list((tmp_path / "tiny").iterdir())
+
+
+def test_the_first_layer_that_departs_is_found(finished: Run) -> None:
+    model = load_model(finished)
+    names = [name for name, _ in departure._layers(model)]
+    broken = next(name for name in names if "conv" in name and names.index(name) > 5)
+
+    def through(part: object, folder: Path) -> Callable:
+        holds = broken in json.dumps(part.to_json())  # type: ignore[attr-defined]  # a model
+        return lambda pixels: part(pixels).numpy() * (1.1 if holds else 1)  # type: ignore[operator]
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    found = departure.first_departure(model, through, pixels, 1e-4)
+    assert found is not None
+    assert found.startswith(f"layer {broken} ")
+
+
+def test_a_coarse_format_is_refused_only_for_a_loss_that_is_no_chance() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 400)
+    reference = np.eye(2, dtype=np.float32)[labels]
+    for wrong, refused in ((0.0, False), (0.01, False), (0.1, True)):
+        flipped = np.where(random.uniform(size=400) < wrong, 1 - labels, labels)
+        found = certify("int8", None, reference, np.eye(2, dtype=np.float32)[flipped], labels)
+        assert bool(found.complaint) == refused
+    assert "points" in found.complaint
+    assert len(table([found])) == 2
+    nothing = certify("onnx", 1e-4, reference, reference * np.float32("nan"), labels)
+    assert nothing.complaint  # what is no number is no small difference
+
+
+def test_the_card_says_what_is_to_be_known(exported: Path, card: dict, finished: Run) -> None:
+    text = (exported / "assets.extra" / "card.md").read_text()
+    for name in finished.manifest["class_names"]:
+        assert f"| {name} |" in text
+    assert card["data"]["fingerprint"] == finished.manifest["data"]["fingerprint"]
+    assert "no weights of others" in text
+    assert f"Logits are divided by {card['answers']['temperature']:g}" in text
+    assert all(sentence in text for sentence in card["limits"])
+    assert "fewer than 30 test images" in text
+    photos = finished.recipe.data.source
+    assert photos not in text + (exported / CARD).read_text()  # an export is handed on
+    assert card["signatures"]["serving_default"]["inputs"] == {
+        "image_bytes": {"type": "string", "shape": [-1]}
+    }
+
+
+def test_the_recipe_in_an_export_is_that_of_the_run(exported: Path, finished: Run) -> None:
+    from app import override
+
+    found = load_recipe_file(exported / "assets.extra" / "recipe.json").recipe
+    assert override(found, {"data.source": finished.recipe.data.source}) == finished.recipe
+
+
+def test_hashes_tell_what_has_changed(finished: Run, tmp_path: Path) -> None:
+    version = export(finished, tmp_path)
+    assert differences(version) == []
+    done = subprocess.run(["sha256sum", "-c", SUMS], cwd=version, capture_output=True, check=False)
+    assert done.returncode == 0
+    (version / "assets.extra" / "card.md").write_text("better")
+    (version / "variables" / "variables.index").unlink()
+    (version / "more").write_text("")
+    assert differences(version) == [
+        "variables/variables.index is missing",
+        "more is not of the export",
+        "assets.extra/card.md has changed",
+    ]
+    (version / SUMS).unlink()
+    with pytest.raises(ExportError, match="no hashes"):
+        differences(version)
+
+
+def test_inspect_prints_the_card_and_answers_no_for_changed_files(
+    finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from app.export_command import inspect
+
+    version = export(finished, tmp_path)
+    assert inspect(version.parent) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("# tiny, version 1\n")
+    assert "- serving_default: image_bytes -> classes, error, label" in said
+    assert said.endswith("all hashes match\n")
+    (version / "assets.extra" / "card.md").write_text("better")
+    assert inspect(version) == 1
+
+
+def test_an_export_without_its_images_is_refused_or_says_that_nothing_is_proven(
+    tiny: object, tmp_path: Path
+) -> None:
+    from app import override, run
+    from tests.conftest import make_photos
+
+    folder = make_photos(tmp_path / "photos", count=12)
+    moved = run(override(tiny, {"data.source": str(folder)}), tmp_path / "run")  # type: ignore[arg-type]
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(ExportError, match=r"gone or changed.* --uncertified"):
+        export(moved, tmp_path / "out")
+    version = export(moved, tmp_path / "out", Request(certified=False))
+    assert any("Nothing proves" in each for each in limits(read_card(version)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"formats": ("tflite",)}, "take of savedmodel, litert, onnx"),
+        ({"unsure_below": 1.5}, "it is a probability"),
+        ({"top_k": 0}, "list one class at least"),
+        ({"calibrate": True, "certified": False}, "--calibrate and --uncertified"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(asked: dict, said: str) -> None:
+    with pytest.raises(ExportError, match=said):
+        Request(**asked)
+
+
+def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "_ONNX_PACKAGES", ("onnx", "no_such_package"))
+    with pytest.raises(ExportError, match=r"needs no_such_package: pip install 'graft-vision\[on"):
+        formats.formats_of(("onnx",))
+
+
+def test_a_request_is_written_as_it_is_typed() -> None:
+    from app.cli import _parser
+
+    request = Request(("litert", "onnx"), calibrate=True, unsure_below=0.25, top_k=3)
+    asked = _parser().parse_args(["export", "run", *to_words(request)])
+    found = Request(
+        asked.formats, asked.calibrate, asked.unsure_below, asked.top_k, not asked.uncertified
+    )
+    assert found == request
