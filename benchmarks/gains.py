@@ -85,7 +85,7 @@ def search(asked: argparse.Namespace, name: str, algorithm: str, seed: int, epoc
         command += ["--output", folder, "--algorithm", algorithm, "--trials", str(trials)]
         command += ["--data.source", asked.datasets / name, "--backbone", asked.backbone]
         command += ["--weights", asked.weights, "--data.image_size", str(asked.image_size)]
-        command += ["--seed", str(seed), "--data.validation_fraction", "0.15"]
+        command += ["--seed", str(seed)]
         command += ["--folds", str(asked.folds)] if asked.folds else []
         if not (folder / f"{trials}.done").is_file():
             measure(command, {"GRAFT_CACHE": str(asked.output / "cache")})
