@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -165,6 +165,7 @@ class Prepared:
         until: float = math.inf,
         pause: int | None = None,
         beside: Sequence[keras.callbacks.Callback] = (),
+        settled: Callable[[Learner], None] = lambda _: None,
     ) -> Trainer:
         """Makes what trains the model in stages.
 
@@ -174,6 +175,7 @@ class Prepared:
             until: When training ends, by `time.monotonic()`.
             pause: After how many epochs of all stages it pauses.
             beside: What else looks on.
+            settled: Is told what a stage fitted, with the best weights so far, when it is over.
         """
         checkpoints = Checkpoints(directory / "checkpoints")
         history = History(directory / "history.csv")
@@ -200,6 +202,7 @@ class Prepared:
             watching=watching,
             until=until,
             pause=pause,
+            settled=settled,
         )
 
     def _first_pixels(self, count: int) -> NDArray[np.uint8]:

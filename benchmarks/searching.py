@@ -8,9 +8,9 @@ kept, and does nothing else: no journal, no checkpoint but those of any training
 `graft tune` walks the same grid, and measures the winner and the recipe as written, too. Each
 begins with an empty cache. The goal is at most 1.1 times the CPU seconds of the loop.
 
-With `--trials` a random search of so many heads is run as well, and one of a tenth: the difference
-tells the wall seconds of a trial, and how memory grows, of the process that the user started and of
-the one that trains.
+With `--trials` a random search of so many heads of the same epochs is run instead, and one of a
+tenth: the difference tells the wall seconds of a trial, and how memory grows, of the process that the
+user started and of the one that trains.
 """
 
 import json
@@ -22,10 +22,9 @@ import time
 from pathlib import Path
 
 from measuring import alternate, goal, machine, measure, ratios, spread, table
-from methods import Setting, arguments, setting
+from methods import ONE_STAGE, Setting, arguments, setting
 
 GRID = Path(__file__).with_name("grid.py")
-HEADS = Path(__file__).parents[1] / "recipes" / "folder.py"
 MOST_HEADS = 20
 
 
@@ -126,7 +125,13 @@ def longer(given: Setting, trials: int, workers: int) -> None:
 def watched(given: Setting, trials: int, workers: int) -> tuple[float, float, float]:
     """Returns the wall seconds of a search, and peak megabytes of its first and other processes."""
     with tempfile.TemporaryDirectory() as temporary:
-        command = [Path(sys.executable).with_name("graft"), "tune", HEADS, "--trials", str(trials)]
+        command = [
+            Path(sys.executable).with_name("graft"),
+            "tune",
+            ONE_STAGE,
+            "--trials",
+            str(trials),
+        ]
         command += ["--workers", str(workers), "--output", f"{temporary}/tuning"]
         command += changes(given, 0)
         began = time.monotonic()

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import RecipeError
 from app.recipe_file import load_recipe_file
 from app.run_directory import open_finished_run
 from app.settings import differences
+from app.tuning import request
 from app.tuning.journal import Journal
 from app.tuning.trials import COMPLETED, FAILED, Trial, trials_of
 
@@ -301,3 +303,13 @@ def test_what_makes_no_sense_is_one_line_before_anything_loads(
     assert done.returncode == 2
     assert WRONG[arguments] in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_algorithm_whose_package_is_absent_is_refused_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe_file(folder / "small.py").recipe
+    monkeypatch.setitem(request.NEEDED, "bayesian", ("sklearn", "no_such_package"))
+    with pytest.raises(RecipeError, match="bayesian needs no_such_package: install"):
+        request.read_request(recipe, folder / "small.py", "bayesian")
+    assert request.read_request(recipe, folder / "small.py", "random").trials == 30

@@ -60,6 +60,7 @@ class Trainer:
         until: When training ends, by `time.monotonic()`, if at least one epoch was measured.
         pause: After how many epochs of all stages it pauses, at a checkpoint from which it goes
             on another time; None for never.
+        settled: Is told what a stage fitted, with the best weights so far, when it is over.
     """
 
     model: keras.Model
@@ -76,6 +77,7 @@ class Trainer:
     watching: Callable[[Stage], list[keras.callbacks.Callback]] = lambda _: []
     until: float = math.inf
     pause: int | None = None
+    settled: Callable[[Learner], None] = lambda _: None
 
     def train(self, stages: Mapping[str, Stage]) -> None:
         """Trains the stages in their order, from the last checkpoint on if there is one.
@@ -110,7 +112,8 @@ class Trainer:
         _log.info("stage %s: %s", name, _describe(self.model, chosen))
         with self.learner(name, stage) as learner:
             self._learn(learner, stage, first, at, saved)
-        self._settle(name, stage, self._last(stage, first))
+            self._settle(name, stage, self._last(stage, first))
+            self.settled(learner)
 
     def _last(self, stage: Stage, first: int) -> int:
         """Returns the epochs of a stage after which it is over, or pauses."""

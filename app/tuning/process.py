@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 from app.data.index import fingerprint
 from app.recipe_file import load_recipe_file
-from app.tuning.chief import Chief
 from app.tuning.finishing import finish, measure
 from app.tuning.images import images_of
 from app.tuning.journal import Journal
 from app.tuning.oracles import HYPERBAND
-from app.tuning.remote import RemoteSearch
 from app.tuning.request import Tuning
 from app.tuning.searching import MOST_FAILURES, Search
 from app.tuning.space import Space, build_space
@@ -72,6 +70,8 @@ def search_as_chief(tuning: Tuning, until: float | None, address: str) -> int:
         until: When all should be over, by `time.time()`; None for no such time.
         address: `HOST:PORT` of this machine, at which workers ask.
     """
+    from app.tuning.chief import Chief  # gRPC, which a search alone does without
+
     with _searching(tuning, until) as (search, table, journal):
         search.images = fingerprint(images_of(tuning)[0])
         search.told = _Teller(table, search, tuning, journal, until)
@@ -98,6 +98,8 @@ def work_for_chief(tuning: Tuning, address: str, name: str, elsewhere: bool) -> 
     Raises:
         GraftError: If the chief does not answer, searches something else, or has other images.
     """
+    from app.tuning.remote import RemoteSearch  # likewise
+
     remote = RemoteSearch(address, name)
 
     def trainer_of(search: str) -> Trainer:

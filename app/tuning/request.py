@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from app.run_directory import check_writable
 from app.settings import differences, to_json
 
 ALGORITHMS = ("random", "bayesian", "grid", "hyperband")
+# Packages that graft installs, but Keras Tuner does not require, for its oracles.
+NEEDED = {"bayesian": ("sklearn", "scipy")}
 MOST_TRIALS, MOST_WORKERS, MOST_EXECUTIONS = 100_000, 256, 100
 _ABOUT = "tuning.json"
 
@@ -111,6 +114,12 @@ def read_request(
     if algorithm not in ALGORITHMS:
         raise RecipeError(
             f"--algorithm is {algorithm!r}: it must be one of {', '.join(ALGORITHMS)}"
+        )
+    missing = [each for each in NEEDED.get(algorithm, ()) if find_spec(each) is None]
+    if missing:
+        raise RecipeError(
+            f"--algorithm {algorithm} needs {' and '.join(missing)}: install what is missing, or"
+            " take random"
         )
     number = None if trials is None else _whole("trials", trials, 1, MOST_TRIALS)
     if trials is None and minutes is None:

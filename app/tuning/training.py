@@ -24,6 +24,7 @@ from app.prepared import Prepared
 from app.recipe import Recipe, override
 from app.settings import to_json
 from app.training import devices
+from app.training.learner import Learner
 from app.tuning.folds import folds_of
 from app.tuning.places import HALVED, OUTCOME, RECIPE, halve, read_outcome, take_over
 from app.tuning.request import Tuning
@@ -178,12 +179,17 @@ class Trainer:
         with devices.strategy_over(devices.gpus()):
             prepared = self.prepared(recipe, execution.index)
             beside = [*watched, InTime(self.until)]
-            trainer = prepared.trainer(directory, pause=trial.epochs, beside=beside)
+            right: list[NDArray[np.bool_]] = []  # of each stage
+            trainer = prepared.trainer(
+                directory,
+                pause=trial.epochs,
+                beside=beside,
+                settled=lambda learner: right.append(_right(learner, prepared)),
+            )
             for each in watched:
                 each.trainer = trainer
             trainer.train(recipe.stages)
-        right = _right(prepared, trainer.history.rows[-1]["stage"])
-        return _Executed(right, trainer.best.best_loss, curve_of(trainer))
+        return _Executed(right[-1], trainer.best.best_loss, curve_of(trainer))
 
 
 def with_half_the_batch(recipe: Recipe) -> Recipe:
@@ -191,21 +197,20 @@ def with_half_the_batch(recipe: Recipe) -> Recipe:
     return override(recipe, {"data.batch_size": max(recipe.data.batch_size // 2, 1)})
 
 
-def _right(prepared: Prepared, stage: str) -> NDArray[np.bool_]:
-    """Tells of each validation image whether the model names it rightly.
+def _right(learner: Learner, prepared: Prepared) -> NDArray[np.bool_]:
+    """Tells of each validation image whether what a stage fitted names it rightly.
 
     Without compiling anything, which would take longer than all images of a small set.
     """
     many, found = prepared.index.many_labels, []
-    with prepared.learner(stage, prepared.recipe.stages[stage]) as learner:
-        for rows, labels in learner.validation:
-            parts = [part.numpy() for part in tf.nest.flatten(rows)]
-            # What lies above the frozen boundary takes a list, and the whole a tensor.
-            inputs = parts[0] if learner.model is prepared.model else parts
-            shares = probabilities(learner.model(inputs, training=False), many)
-            shares, labels = keras.ops.convert_to_numpy(shares), labels.numpy()
-            if many:
-                found.append(((shares >= THRESHOLD) == (labels >= THRESHOLD)).all(axis=1))
-            else:
-                found.append(shares.argmax(axis=1) == labels)
+    for rows, labels in learner.validation:
+        parts = [part.numpy() for part in tf.nest.flatten(rows)]
+        # What lies above the frozen boundary takes a list, and the whole a tensor.
+        inputs = parts[0] if learner.model is prepared.model else parts
+        shares = probabilities(learner.model(inputs, training=False), many)
+        shares, labels = keras.ops.convert_to_numpy(shares), labels.numpy()
+        if many:
+            found.append(((shares >= THRESHOLD) == (labels >= THRESHOLD)).all(axis=1))
+        else:
+            found.append(shares.argmax(axis=1) == labels)
     return np.concatenate(found)
