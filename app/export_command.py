@@ -14,7 +14,8 @@ from app.errors import ExportError
 from app.explaining import say
 from app.exports import hashes
 from app.exports.card import read_card, to_markdown
-from app.exports.places import find_files, latest_version
+from app.exports.listing import asked_for, can_be_counted
+from app.exports.places import latest_version
 from app.exports.request import FORMATS, TOP_K, Request
 from app.exports.rows import partial_of
 from app.run_directory import open_finished_run
@@ -46,13 +47,18 @@ def add_options(command: Mapping[str, argparse.ArgumentParser]) -> None:
             help="the folder of an export, or of its versions",
         )
     command["predict"].add_argument(
-        "files", metavar="FILE", nargs="+", help="images, or folders of images"
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="images, folders, patterns such as 'photos/**/*.jpg', CSV files with a column path or"
+        " file, or - for a list on standard input",
     )
     command["predict"].add_argument(
         "--output",
-        metavar="CSV",
+        metavar="TABLE",
         type=Path,
-        help="the file to write, or to go on with after a stop; else standard output",
+        help="the .csv or .parquet file to write, or to go on with after a stop; else standard"
+        " output, as CSV",
     )
 
 
@@ -142,8 +148,9 @@ def predict(folder: Path, names: Sequence[str], output: Path | None) -> int:
     prediction.set_up_threads()
     export = prediction.Export(version)
     # Only who watches is told how much is left: finding that out passes over all names.
-    total = sum(1 for _ in find_files(names)) if sys.stderr.isatty() else None
-    files = find_files(names)
+    counted = sys.stderr.isatty() and can_be_counted(names)
+    total = sum(1 for _ in asked_for(names, sys.stdin)) if counted else None
+    files = asked_for(names, sys.stdin)
     if output is None:
         said = prediction.write_predictions(export, files, sys.stdout, total)
     else:

@@ -9,8 +9,8 @@ kept, and does nothing else: no journal, no checkpoint but those of any training
 begins with an empty cache. The goal is at most 1.1 times the CPU seconds of the loop.
 
 With `--trials` a random search of so many heads of the same epochs is run instead, and one of a
-tenth: the difference tells the wall seconds of a trial, and how memory grows, of the process that the
-user started and of the one that trains.
+tenth: the difference tells the wall seconds of a trial, and how memory grows, of the process that
+the user started and of the one that trains.
 """
 
 import json

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -55,6 +57,35 @@ def test_folded_or_not_the_answers_are_those_of_the_model(
     np.testing.assert_allclose(quicker, wanted, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(labels, np.arange(21))
     np.testing.assert_array_equal(same_labels, labels)
+
+
+@pytest.mark.parametrize("model", ["head"], indirect=True)
+def test_another_head_on_the_same_frozen_blocks_asks_them_nothing_twice(
+    model: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "PAYS_FROM", 1)
+    monkeypatch.setattr(filling, "_kept_forward", {})
+    asked, made = [], filling.forward_of
+
+    def counting(below: keras.Model) -> Any:
+        forward = made(below)
+        return lambda pixels: asked.append(len(pixels)) or forward(pixels)
+
+    monkeypatch.setattr(filling, "forward_of", counting)
+    first, _ = answer(model, batches(), 3, "asking")
+    kernel = model.get_layer("logits").kernel
+    kernel.assign(np.array(kernel) * 2)
+    second, _ = answer(model, batches(), 3, "asking")
+    assert asked == [8, 8, 5]
+    assert not np.array_equal(first, second)
+    monkeypatch.setattr(filling, "_kept_forward", {})
+    alone, _ = answer(model, batches(), 3, "asking")
+    np.testing.assert_array_equal(alone, second)
+    monkeypatch.setattr(filling, "REMEMBERED_BYTES", 0)
+    monkeypatch.setattr(filling, "_kept_forward", {})
+    for _ in range(2):
+        answer(model, batches(), 3, "asking")
+    assert asked == [8, 8, 5] * 4
 
 
 def test_a_few_images_are_not_worth_folding_for(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
@@ -192,6 +193,37 @@ def test_a_stopped_prediction_goes_on_to_the_same_bytes(
     assert not output.exists()
     assert finish(find_files(files), output) == whole
     assert output.read_bytes() == undisturbed.read_bytes()
+
+
+def test_parquet_has_the_rows_of_the_table_and_is_gone_on_with_likewise(
+    many: Callable[[str, int], Path], folder: Path, loaded: Export, tmp_path: Path
+) -> None:
+    images = many("parquet", 2 * BATCH + 3)
+    (images / 'a "name",\n of two lines.jpg').write_text("no image")
+    outputs = [tmp_path / "x.csv", tmp_path / "x.parquet"]
+
+    def finish(paths: Iterator[Path], output: Path) -> Tally:
+        return finish_predictions(loaded, paths, output, partial_of(output, folder / "1"))
+
+    def stopping(paths: Iterator[Path]) -> Iterator[Path]:
+        yield from itertools.islice(paths, BATCH)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finish(stopping(find_files([str(images)])), outputs[1])
+    assert not outputs[1].exists()
+    for output in outputs:
+        assert finish(find_files([str(images)]), output) == Tally(2 * BATCH + 4, 1)
+    assert sorted(path.name for path in tmp_path.glob("*x.*")) == ["x.csv", "x.parquet"]
+    with outputs[0].open(newline="") as file:
+        wanted = list(csv.DictReader(file))
+    found = pq.read_table(outputs[1]).to_pylist()
+    assert len(found) == len(wanted)
+    for row, text in zip(found, wanted, strict=True):
+        assert row.keys() == text.keys()
+        for name, value in row.items():
+            as_text = value if isinstance(value, str) else "" if value is None else f"{value:.6f}"
+            assert as_text == text[name]
 
 
 def test_a_killed_prediction_keeps_what_it_had_answered(

@@ -80,6 +80,7 @@ STANDARD_LIBRARY_ONLY = [
     ROOT / "app" / "backbones" / "licences.py",
     ROOT / "app" / "exports" / "card.py",
     ROOT / "app" / "exports" / "hashes.py",
+    ROOT / "app" / "exports" / "listing.py",
     ROOT / "app" / "exports" / "places.py",
     ROOT / "app" / "exports" / "request.py",
     ROOT / "app" / "exports" / "rows.py",

@@ -19,7 +19,7 @@ from app.data.index import Image
 from app.data.sources import SEPARATOR
 from app.evaluation.many_labels import THRESHOLD
 from app.features.cutting import cut
-from app.features.filling import kept_forward_of
+from app.features.filling import remembered_forward_of
 from app.features.folding import fold
 from app.files import write_whole
 from app.models import probabilities
@@ -67,7 +67,7 @@ def _asking(model: keras.Model, many_labels: bool, pixels: int) -> Ask:
     if on_cpu and pixels >= PAYS_FROM:
         divided = cut(model)
         if divided and divided.head_alone and len(divided.shapes) == 1:
-            forward, head = kept_forward_of(divided), divided.above
+            forward, head = remembered_forward_of(divided), divided.above
             return lambda batch: probabilities(head([forward(batch)], training=False), many_labels)
         shares = tf.function(
             lambda batch: probabilities(model(batch, training=False), many_labels),

@@ -27,6 +27,7 @@ from app.features.folding import fold
 BATCH = 16  # what a CPU handles best; a larger batch brings nothing there
 MOST_AT_ONCE = 8  # batches: each takes memory for the activations of the network
 KEEP_SECONDS = 10.0  # what a power cut can cost
+PARQUET = ".parquet"
 _log = logging.getLogger("graft")
 
 
@@ -180,7 +181,7 @@ def finish_predictions(
     Args:
         export: What is asked.
         paths: The files, in order.
-        output: The CSV file.
+        output: The file, whose ending says whether it is CSV or Parquet.
         partial: Where the rows are kept meanwhile: `rows.partial_of(output, ...)`.
         total: How many files there are, for the time left on a terminal.
 
@@ -190,8 +191,17 @@ def finish_predictions(
     Raises:
         ExportError: If it cannot be written, or was begun with other files.
     """
-    with unfinished(partial, output) as file:
-        done, left = go_on(file, header(export.class_names), iter(paths), BATCH)
+    columns = header(export.class_names)
+
+    def convert(partial: Path, output: Path) -> None:
+        from app.exports.parquet import to_parquet  # only who wants it pays for it
+
+        to_parquet(partial, output, columns)
+        partial.unlink()
+
+    complete = convert if output.suffix.lower() == PARQUET else Path.replace
+    with unfinished(partial, output, complete) as file:
+        done, left = go_on(file, columns, iter(paths), BATCH)
         if done.files:
             _log.info("going on with %s, which answers %d files already", partial, done.files)
         kept = time.monotonic()

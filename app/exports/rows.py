@@ -14,7 +14,7 @@ import glob
 import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +76,15 @@ def partial_of(output: Path, export: Path) -> Path:
 
 
 @contextmanager
-def unfinished(partial: Path, output: Path) -> Iterator[BinaryIO]:
-    """Yields the file to read and add to, which takes the name of `output` on success.
+def unfinished(
+    partial: Path, output: Path, complete: Callable[[Path, Path], object] = Path.replace
+) -> Iterator[BinaryIO]:
+    """Yields the file to read and add to, which becomes `output` on success.
+
+    Args:
+        partial: The file.
+        output: What is to be there in the end.
+        complete: Makes the second of the first.
 
     Raises:
         ExportError: If it cannot be written, or another process is writing it.
@@ -88,7 +95,7 @@ def unfinished(partial: Path, output: Path) -> Iterator[BinaryIO]:
             file.seek(0)
             yield file
             keep(file)
-            partial.replace(output)
+            complete(partial, output)
     except OSError as error:
         raise ExportError(
             f"{partial} cannot be written ({error.strerror}): make room, or allow it; the same"

@@ -32,6 +32,8 @@ from app.features.rows import Rows, row_ids
 
 # What a CPU handles best, and a GPU, which wants more at once.
 BATCH, GPU_BATCH = 8, 64
+# What was measured on, for the next model on the same frozen blocks.
+REMEMBERED_BYTES = 64 << 20
 _log = logging.getLogger("graft")
 _kept_forward: dict[str, Any] = {}
 
@@ -178,9 +180,29 @@ def kept_forward_of(cut: Cut) -> Callable[[tf.Tensor], NDArray[Any]]:
     """
     key = cut.name, cut.below.input.shape, keras.config.dtype_policy().name, fingerprint(cut.below)
     if _kept_forward.get("key") != key:
-        _kept_forward.update(key=key, forward=forward_of(cut.below))
+        _kept_forward.update(key=key, forward=forward_of(cut.below), rows={})
     forward: Callable[[tf.Tensor], NDArray[Any]] = _kept_forward["forward"]
     return forward
+
+
+def remembered_forward_of(cut: Cut) -> Callable[[tf.Tensor], NDArray[Any]]:
+    """Returns `kept_forward_of` a cut that remembers its rows, bit by bit, while they are few.
+
+    A search measures several heads on the same images and the same frozen blocks.
+    """
+    forward = kept_forward_of(cut)
+    rows: dict[bytes, NDArray[Any]] = _kept_forward["rows"]
+
+    def remembering(pixels: tf.Tensor) -> NDArray[Any]:
+        digest = hashlib.blake2b(pixels.numpy()).digest()
+        if digest in rows:
+            return rows[digest]
+        found = forward(pixels)
+        if sum(each.nbytes for each in rows.values()) + found.nbytes <= REMEMBERED_BYTES:
+            rows[digest] = found
+        return found
+
+    return remembering
 
 
 def batch_size() -> int:
