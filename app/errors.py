@@ -29,6 +29,10 @@ class RunError(GraftError):
     """A run directory that is none, or that cannot be written."""
 
 
+class NoRoomError(RunError):
+    """A file of a run that cannot be written, such as on a full disk."""
+
+
 class ExportError(GraftError):
     """An export that is none, or that cannot be written."""
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -313,3 +314,25 @@ def test_an_algorithm_whose_package_is_absent_is_refused_at_once(
     with pytest.raises(RecipeError, match="bayesian needs no_such_package: install"):
         request.read_request(recipe, folder / "small.py", "bayesian")
     assert request.read_request(recipe, folder / "small.py", "random").trials == 30
+
+
+def test_on_a_full_disk_a_search_stops_in_one_line_and_goes_on_afterwards(
+    searched: tuple[subprocess.CompletedProcess[str], Path], folder: Path
+) -> None:
+    _, place = searched
+    asked = ("small.py", "--trials", str(TRIALS), "--output", "full")
+
+    def no_room() -> None:  # for a checkpoint, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    done = subprocess.run(
+        command(*asked), cwd=folder, capture_output=True, text=True, check=False, preexec_fn=no_room
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("graft: ")
+    assert "cannot be written (File too large)" in last
+    assert not any(trial.status == FAILED for trial in trials_in(folder / "full"))
+    assert tune(folder, *asked).returncode == 0
+    assert same(trials_in(folder / "full"), trials_in(place))

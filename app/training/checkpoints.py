@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import RunError
+from app.errors import NoRoomError, RunError
 from app.files import whole_file
 
 KEPT = 2
@@ -110,7 +110,7 @@ def _said_if_unwritable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(
+        raise NoRoomError(
             f"{folder} cannot be written ({error.strerror}): what was in it is whole;"
             " mend that, then go on with --resume"
         ) from error

@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.data.index import Index
-from app.errors import GraftError
+from app.errors import GraftError, NoRoomError
 from app.evaluation.many_labels import THRESHOLD
 from app.files import write_whole
 from app.models import probabilities
@@ -109,11 +109,9 @@ class Trainer:
                 outcome = self._trained(trial, wanted, watching, place)
                 said = f"batch halved to {wanted.data.batch_size}, for memory" if halved else ""
                 return replace(outcome, halved=halved, said=said)
-            except (OutOfTimeError, OSError):
-                raise
+            except (OutOfTimeError, OSError, NoRoomError):
+                raise  # on a full disk no other trial will do better
             except GraftError as error:
-                if isinstance(error.__cause__, OSError):
-                    raise  # such as a full disk, on which no other trial will do better
                 return Outcome(FAILED, said=" ".join(str(error).split()))
             except (tf.errors.ResourceExhaustedError, MemoryError) as error:
                 _log.warning("out of memory: %s", " ".join(str(error).split())[:300])
