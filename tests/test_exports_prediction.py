@@ -21,6 +21,7 @@ import tensorflow as tf
 from app import Run, export
 from app.errors import ExportError
 from app.exports import prediction
+from app.exports.many import Predictor
 from app.exports.places import find_files
 from app.exports.prediction import BATCH, Export, finish_predictions, write_predictions
 from app.exports.rows import Tally, partial_of
@@ -280,3 +281,34 @@ def test_predicting_loads_neither_keras_nor_training_code_and_holds_no_list(
     before, after = map(int, done.stdout.split())
     assert after - before < 4000  # the pixels of the 2,600 others would be 8,000 kB
     assert (lots.with_name("lots.csv")).read_text().count("\n") == 3001
+
+
+def test_a_batch_of_a_data_engine_is_answered_as_files_are(finished: Run, folder: Path) -> None:
+    paths = [*finished.test_images()[:3], Path("letter.jpg")]
+    contents = [*(path.read_bytes() for path in paths[:3]), b"Dear Sir or Madam"]
+    batch = {"bytes": np.array(contents, object), "path": np.array([*map(str, paths)], object)}
+    found = Predictor(str(folder))({**batch, "taken": np.arange(4)})
+    wanted = list(Export(folder).predict(paths[:3]))
+    assert found.keys() == {"path", "taken", "label", "error", "probability", "probabilities"}
+    assert found["label"].tolist() == [*(answer.label for answer in wanted), ""]
+    assert found["error"].tolist()[:3] == ["", "", ""]
+    assert found["error"][3].startswith("The bytes are no image")
+    for row, answer in zip(found["probabilities"], wanted, strict=False):
+        np.testing.assert_array_equal(row, answer.probabilities)
+    assert np.isnan(found["probability"][3])
+    assert found["probability"][0] == wanted[0].probabilities.max()
+
+
+@pytest.mark.slow
+def test_ray_data_answers_a_folder(finished: Run, folder: Path, tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="an extra: pip install 'graft-vision[ray]'")
+    images = finished.test_images()
+    ray.init(num_cpus=2, include_dashboard=False, configure_logging=False)
+    try:
+        files = ray.data.read_binary_files([*map(str, images)], include_paths=True)
+        arguments = {"fn_constructor_args": [str(folder)], "batch_size": 4, "concurrency": 1}
+        rows = files.map_batches(Predictor, **arguments).take_all()
+    finally:
+        ray.shutdown()
+    found = {row["path"]: row["label"] for row in rows}
+    assert found == {str(each.path): each.label for each in Export(folder).predict(images)}

@@ -104,22 +104,32 @@ class Export:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def predict_contents(self, files: Iterable[tuple[Path, bytes]]) -> list[Answer]:
+        """Answers files whose bytes are here already, all in one batch."""
+        return self._answers([(path, self._pixels(contents)) for path, contents in files])
+
     def _predict_batch(self, paths: Sequence[Path]) -> list[Answer]:
-        read = [self._pixels(path) for path in paths]
-        pixels = [one for one in read if not isinstance(one, str)]
+        return self._answers([(path, self._read_file(path)) for path in paths])
+
+    def _answers(self, read: Sequence[tuple[Path, NDArray[np.uint8] | str]]) -> list[Answer]:
+        pixels = [one for _, one in read if not isinstance(one, str)]
         said = iter(self._ask(np.stack(pixels)) if pixels else ())
         return [
             Answer(path, "", None, one) if isinstance(one, str) else Answer(path, *next(said), "")
-            for path, one in zip(paths, read, strict=True)
+            for path, one in read
         ]
 
-    def _pixels(self, path: Path) -> NDArray[np.uint8] | str:
-        """Reads a file as the network gets it, or says why that cannot be done."""
+    def _read_file(self, path: Path) -> NDArray[np.uint8] | str:
         try:
-            contents = tf.constant(path.read_bytes())
-            pixels: NDArray[np.uint8] = self._read(image_bytes=contents)["pixels"].numpy()
+            return self._pixels(path.read_bytes())
         except OSError as error:
             return error.strerror or str(error)
+
+    def _pixels(self, contents: bytes) -> NDArray[np.uint8] | str:
+        """Decodes a file as the network gets it, or says why that cannot be done."""
+        try:
+            found = self._read(image_bytes=tf.constant(contents))["pixels"]
+            pixels: NDArray[np.uint8] = found.numpy()
         except tf.errors.InvalidArgumentError as error:
             return decoding_reason(str(error.message))
         return pixels
