@@ -24,6 +24,8 @@ from app.exports.signatures import signatures_of
 from app.run_directory import Run
 from app.settings import to_json
 
+_FILE = "a file"
+
 
 def describe(
     run: Run, meaning: Meaning, certificates: Sequence[Certificate], folder: Path, version: int
@@ -41,6 +43,9 @@ def describe(
         RunError: If the predictions of the run cannot be read.
     """
     manifest, metrics = run.manifest, run.metrics
+    # Not where things lie on this machine: an export is handed on.
+    source = manifest["weights"]["source"]
+    weights = source if source in ("imagenet", "none", "embedded") else _FILE
     card = {
         "name": run.recipe.name,
         "version": version,
@@ -60,12 +65,14 @@ def describe(
         "recipe": json.loads(to_json(run.recipe)),
         **{key: manifest[key] for key in ("backbone", "image_size", "precision", "seed")},
         **{key: manifest[key] for key in ("versions", "hardware")},
-        # Not where they lie on this machine: an export is handed on.
-        "weights": {key: manifest["weights"][key] for key in ("source", "sha256")},
-        "licence": licence_of(manifest["backbone"], manifest["weights"]["source"]),
+        "weights": {"source": weights, "sha256": manifest["weights"]["sha256"]},
+        "licence": licence_of(manifest["backbone"], weights),
         "data": {key: manifest["data"][key] for key in ("fingerprint", "images")},
         "reproduce": f"graft train {RECIPE} --data.source FOLDER_OF_THE_IMAGES",
     }
+    if weights == _FILE:
+        card["reproduce"] += " --weights FILE"
+        card["recipe"]["weights"] = "imagenet"
     card["recipe"]["data"]["source"] = ""
     return {**card, "limits": limits(card)}
 
@@ -103,14 +110,25 @@ def answers_of(run: Run, split: str, meaning: Meaning) -> tuple[NDArray[Any], ND
         RunError: If `predictions.csv` is missing or damaged.
     """
     names = list(meaning.class_names)
+    shares, truth = [], []
     try:
         with run.predictions.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == split]
-        shares = [[float(row[f"probability_{name}"]) for name in names] for row in rows]
-        if meaning.many_labels:
-            truth = [[name in row["class"].split(SEPARATOR) for name in names] for row in rows]
-        else:
-            truth = [names.index(row["class"]) for row in rows]  # type: ignore[misc]  # numbers
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+            rows = csv.reader(file)
+            columns = next(rows)
+            of_class, of_split = columns.index("class"), columns.index("split")
+            first = columns.index(f"probability_{names[0]}")
+            for row in rows:
+                if row[of_split] == split:
+                    shares.append(np.array(row[first:], np.float32))
+                    truth.append(_truth(row[of_class], names, meaning.many_labels))
+        found = np.stack(shares)
+    except (OSError, ValueError, KeyError, IndexError, StopIteration, csv.Error) as error:
         raise RunError(f"{run.predictions} cannot be read: {error}") from error
-    return np.array(shares, np.float32), np.array(truth)
+    return found, np.array(truth)
+
+
+def _truth(text: str, names: list[str], many_labels: bool) -> int | list[bool]:
+    if not many_labels:
+        return names.index(text)
+    shown = text.split(SEPARATOR)
+    return [name in shown for name in names]

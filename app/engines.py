@@ -84,7 +84,7 @@ def export_beside(run: Path, output: Path, asked: Sequence[str] = ()) -> Path:
         *asked,
     )
     done = subprocess.run(
-        [sys.executable, "-c", *called],
+        [sys.executable, "-P", "-c", *called],
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"},
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ from app import verbs
 from app.errors import ExportError
 from app.explaining import say
 from app.exports import hashes
-from app.exports.card import read_card, to_markdown
+from app.exports.card import read_card, whole_card
 from app.exports.listing import asked_for, can_be_counted
 from app.exports.places import latest_version
 from app.exports.request import FORMATS, TOP_K, Request
@@ -90,7 +91,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
         "--unsure-below",
         metavar="P",
         type=float,
-        help="answer `unsure` where no class has this probability",
+        help="answer `unsure` where the answer is less likely than that",
     )
     command.add_argument(
         "--top-k", metavar="K", type=int, default=TOP_K, help="classes listed; %(default)s"
@@ -120,16 +121,11 @@ def inspect(folder: Path) -> int:
         1 if they are not, else 0.
     """
     version = latest_version(folder)
-    card = read_card(version)
-    for line in to_markdown(card):
-        say(line)
-    say("\n## Signatures\n")
-    for name, signature in card["signatures"].items():
-        takes, gives = (", ".join(signature[key]) for key in ("inputs", "outputs"))
-        say(f"- {name}: {takes} -> {gives}")
     changed = hashes.differences(version)
-    for each in changed:
+    for each in changed:  # first: what has changed may be the card
         _log.warning(each)
+    for line in whole_card(read_card(version), version):
+        say(line)
     say(f"\n{version}: " + ("not as it was written" if changed else "all hashes match"))
     return 1 if changed else 0
 
@@ -151,10 +147,14 @@ def predict(folder: Path, names: Sequence[str], output: Path | None) -> int:
     counted = sys.stderr.isatty() and can_be_counted(names)
     total = sum(1 for _ in asked_for(names, sys.stdin)) if counted else None
     files = asked_for(names, sys.stdin)
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a file's name may be no text at all
+        sys.stdin.reconfigure(errors="surrogateescape")
     if output is None:
         said = prediction.write_predictions(export, files, sys.stdout, total)
     else:
         said = prediction.finish_predictions(export, files, output, partial, total)
+    if not said.files:
+        _log.warning("no images were named: the list is empty")
     if said.unreadable:
         _log.warning(
             "%d of %d files could not be read: see column 'error'", said.unreadable, said.files

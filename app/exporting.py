@@ -48,6 +48,8 @@ from app.runs import index_of, load_model
 SAVED_MODEL = "savedmodel"
 # Of a SavedModel's probabilities; where layers compute in half precision, their last bits differ.
 TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-3
+# By how much of its largest output a layer of a coarser format may differ, before it is named.
+COARSE = 0.1
 TIMED = 20  # images
 _BATCH = 16
 _log = logging.getLogger("graft")
@@ -103,6 +105,7 @@ def export(
             format answers otherwise than Keras, or the folder cannot be written.
     """
     request = request or Request()
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # GPUs round more by default
     finished.metrics  # noqa: B018  # it was measured, or says that it was not
     wanted = formats_of(request.formats)
     subject = _subject(finished, request)
@@ -120,11 +123,19 @@ def export(
 
 @contextmanager
 def _writing(version: Path) -> Iterator[Path]:
+    """Yields a folder that becomes the version; says what cannot be written in one line."""
     try:
         with whole_folder(version) as unfinished:
             yield unfinished
+    except FileExistsError as error:
+        raise ExportError(f"{version} cannot be written (it exists): try --output") from error
     except OSError as error:
-        reason = error.strerror or "it exists"
+        where, reason = error.filename or version, error.strerror or error
+        raise ExportError(
+            f"{version} cannot be written ({where}: {reason}): try --output, or TMPDIR"
+        ) from error
+    except tf.errors.OpError as error:  # such as a full disk, within TensorFlow
+        reason = " ".join(str(error.message).split())[:200]
         raise ExportError(f"{version} cannot be written ({reason}): try --output") from error
 
 
@@ -140,7 +151,7 @@ def _subject(run: Run, request: Request) -> _Subject:
     if not request.certified:
         _log.warning("nothing proves that this export answers as the run did: --uncertified")
         return subject
-    _check_images(subject.images)
+    _check_images(subject.images, "validation", "on which an export is proven", "--uncertified")
     size = int(model.input.shape[1])
     subject = replace(subject, kept=KeptImages([*subject.images], size))
     batches = tqdm(
@@ -151,29 +162,40 @@ def _subject(run: Run, request: Request) -> _Subject:
     if request.calibrate:
         labels = labels_of(index, subject.images).numpy()
         meaning = replace(meaning, temperature=fit_temperature(logits, labels))
-        _log.info("temperature: %g, found on the validation images", meaning.temperature)
+        if meaning.temperature == 1:
+            _log.warning("temperature: 1; the validation images ask for no other")
+        else:
+            _log.info("temperature: %g, found on the validation images", meaning.temperature)
     return replace(subject, meaning=meaning, logits=logits)
 
 
-def _check_images(images: Sequence[Image]) -> None:
+def _check_images(images: Sequence[Image], split: str, use: str, instead: str) -> None:
     changed = changed_images(images)
     if changed:
         raise ExportError(
-            f"{len(changed)} validation images, on which an export is proven, are gone or changed,"
-            f" such as {changed[0].path}: put them back as they were, or export --uncertified"
+            f"{len(changed)} {split} images, {use}, are gone or changed, such as"
+            f" {changed[0].path}: put them back as they were, or export {instead}"
         )
+
+
+def _calibration(subject: _Subject, wanted: Sequence[Format]) -> Pixels:
+    """Reads training images from the first class to the last, if a format is made with some."""
+    size = int(subject.model.input.shape[1])
+    if not any(each.calibrated for each in wanted):
+        return np.zeros([1, size, size, 3], np.uint8)
+    train = subject.index.split("train")
+    places = np.linspace(0, len(train) - 1, min(len(train), CALIBRATION_IMAGES)).astype(int)
+    chosen = [train[place] for place in places]
+    _check_images(chosen, "training", "on which int8 is calibrated", "without litert")
+    return np.concatenate([*subject.pixels(chosen)])
 
 
 def _write_formats(subject: _Subject, wanted: Sequence[Format], folder: Path) -> None:
     if not wanted:
         return
-    train = subject.index.split("train")
-    _check_images(train[:: max(len(train) // CALIBRATION_IMAGES, 1)])
-    spread = train[:: max(len(train) // CALIBRATION_IMAGES, 1)][:CALIBRATION_IMAGES]
     with tempfile.TemporaryDirectory() as temporary:
         bare = Path(temporary)
-        calibration = np.concatenate([*subject.pixels(spread)])
-        write_bare(subject.model, subject.meaning.shares, calibration, bare)
+        write_bare(subject.model, subject.meaning.shares, _calibration(subject, wanted), bare)
         for each in tqdm(wanted, "converting", disable=None, leave=False, unit=" formats"):
             file = folder / each.file
             file.parent.mkdir(exist_ok=True)
@@ -258,27 +280,23 @@ def _measured(
 
 
 def _refused(subject: _Subject, certificate: Certificate, wanted: Sequence[Format]) -> str:
-    said = f"{certificate.format}: {certificate.complaint}; nothing was exported"
-    if certificate.tolerance is None:
-        return said
-    through = next((_through(each) for each in wanted if each.name == certificate.format), _bare)
+    through = _through(subject, [each for each in wanted if each.name == certificate.format])
     pixels = next(subject.pixels(subject.images[:4]))
-    place = first_departure(subject.model, through, pixels, certificate.tolerance)
-    return f"{said}; it departs first in {place}" if place else said
+    place = first_departure(subject.model, through, pixels, certificate.tolerance or COARSE)
+    where = f"it departs first in {place}" if place else "no layer departs by itself"
+    return f"{certificate.format}: {certificate.complaint}; {where}; nothing was exported"
 
 
-def _through(of: Format) -> Through:
+def _through(subject: _Subject, formats: Sequence[Format]) -> Through:
+    """Returns what writes a part of the model in a format, or as a SavedModel if there is none."""
+    calibration = _calibration(subject, formats)
+
     def through(part: keras.Model, folder: Path) -> Ask:
-        size = part.input.shape[1]
-        write_bare(part, lambda output: output, np.zeros([1, size, size, 3], np.uint8), folder)
-        of.write(folder, folder / "part")
-        return of.ask(folder / "part")
+        write_bare(part, lambda output: output, calibration, folder)
+        for each in formats:
+            each.write(folder, folder / "part")
+            return each.ask(folder / "part")
+        answer = tf.saved_model.load(str(folder / "uint8")).signatures["serving_default"]
+        return lambda pixels: answer(tf.constant(pixels))["probabilities"].numpy()
 
     return through
-
-
-def _bare(part: keras.Model, folder: Path) -> Ask:
-    size = part.input.shape[1]
-    write_bare(part, lambda output: output, np.zeros([1, size, size, 3], np.uint8), folder)
-    answer = tf.saved_model.load(str(folder / "uint8")).signatures["serving_default"]
-    return lambda pixels: answer(tf.constant(pixels))["probabilities"].numpy()

@@ -31,6 +31,7 @@ COMMANDS = (
     "ablate",
     "evaluate",
     "export",
+    "inspect",
     "predict",
     "backbones",
     "cache",

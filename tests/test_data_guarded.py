@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.data.guarded import AT_ONCE, DAMAGED, read_images
-from app.data.headers import TOO_LARGE
+from app.data.headers import TOO_LARGE, TOO_LONG
 from app.data.reading import read_image
 from app.errors import decoding_reason
 from tests.test_data_reading import EXACT, giant, tagged
@@ -95,3 +95,14 @@ def test_damaged_files_are_read_or_refused_as_alone(kind: str, seed: int) -> Non
             contents[chance.randrange(len(contents))] = chance.randrange(256)
         batch.append(bytes(contents[: chance.choice([None, chance.randrange(len(contents))])]))
     assert_read_as_alone(batch)
+
+
+@pytest.mark.parametrize("sides", [(1, 65_536), (65_536, 1)])
+def test_a_thin_image_that_would_take_gigabytes_to_resize_is_refused(sides: tuple) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", sides).save(buffer, "PNG")
+    _, errors = TRACED(tf.constant([buffer.getvalue(), GOOD[0]]))
+    assert errors.numpy().tolist() == [TOO_LONG.encode(), b""]
+    buffer = io.BytesIO()
+    Image.new("RGB", (65_535, 2)).save(buffer, "PNG")
+    assert_read_as_alone([buffer.getvalue()])

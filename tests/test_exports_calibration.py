@@ -41,10 +41,11 @@ def test_two_classes_share_a_logit_and_many_labels_have_one_each() -> None:
     assert fit_temperature(both, np.hstack([truth, truth])) == pytest.approx(2, rel=0.05)
 
 
-def test_logits_without_a_mistake_are_cooled_no_further_than_the_bound() -> None:
-    assert (
-        fit_temperature(np.array([[9.0, -9.0], [-9.0, 9.0]], "float32"), np.array([0, 1])) >= 0.05
-    )
+def test_logits_without_a_mistake_are_made_no_surer() -> None:
+    logits = np.array([[3.0, 0.0], [0.0, 3.0]] * 15, "float32")
+    assert fit_temperature(logits, np.array([0, 1] * 15)) == 1
+    assert fit_temperature(logits[:, :1] - 1.5, np.array([1, 0] * 15)) == 1
+    assert fit_temperature(logits, np.array([0, 1] * 14 + [0, 0])) != 1
 
 
 @given(st.floats(0.1, 10), st.integers(0, 1000))

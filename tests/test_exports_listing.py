@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from app import Run, export
 from app.errors import ExportError
 from app.exports.listing import asked_for, can_be_counted
+from app.exports.request import Request
 
 NOTHING = io.StringIO()
 
@@ -76,3 +82,21 @@ def test_standard_input_is_a_path_a_line_as_it_comes(folder: Path) -> None:
     lines = iter([f"{folder}/a.png\n", "stop"])
     assert next(asked_for(["-"], lines)).name == "a.png"  # type: ignore[arg-type]  # lines, too
     assert next(lines) == "stop"
+
+
+def test_an_odd_name_on_standard_input_is_an_error_in_its_row(
+    finished: Run, tmp_path: Path
+) -> None:
+    version = export(finished, tmp_path, Request(certified=False))
+    good = finished.test_images()[0]
+    names = b"\n".join([str(good).encode(), b"a\0b", b"caf\xe9.jpg"]) + b"\n"
+    done = subprocess.run(
+        [sys.executable, "-c", "from app.cli import graft; graft()", "predict", version, "-"],
+        input=names,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    rows = [*csv.DictReader(io.StringIO(done.stdout.decode(errors="surrogateescape")))]
+    assert [row["error"] for row in rows] == ["", "embedded null byte", "No such file or directory"]

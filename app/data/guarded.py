@@ -15,7 +15,7 @@ from app.data.orientation import orientation
 from app.data.reading import decoded, prepared, resize_image, upright, with_palette
 
 # Files decoded at a time: all of their images are in memory together, as large as they come.
-AT_ONCE = 8
+AT_ONCE = 4
 DAMAGED = "The file is damaged or cut short."
 
 

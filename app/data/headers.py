@@ -22,6 +22,9 @@ _NO_SIZE = "The header has no sensible dimensions."
 
 MAX_PIXELS = 100_000_000
 """Images that say they are larger are refused: they would take over 1.5 GB to decode and resize."""
+MAX_SIDE = 65_535
+"""Likewise those of a longer side, which JPEG cannot have: resizing takes memory by the width."""
+TOO_LONG = f"The image has a side of more than {MAX_SIDE} pixels; cut it before reading it."
 TOO_LARGE = f"The image has more than {MAX_PIXELS} pixels; make it smaller before reading it."
 
 # A photograph has about ten segments; a PNG of 30 MB, written in blocks of 8 kB, has 4,000.
@@ -213,7 +216,7 @@ def walk(contents: tf.Tensor, start: int, segment: Callable[[tf.Tensor], Found])
 
 
 def refuse_by_header(contents: tf.Tensor) -> tf.Tensor:
-    """Refuses what is no image of a known format, or promises more than `MAX_PIXELS`.
+    """Refuses what is no image of a known format, or promises too many pixels.
 
     Args:
         contents: Scalar string, any bytes but those of a JPEG file, whose header its decoder
@@ -223,6 +226,7 @@ def refuse_by_header(contents: tf.Tensor) -> tf.Tensor:
     # Whatever the bytes are, a reason that begins in them is none.
     contents = tf.where(known, contents, _REFUSED + _NO_IMAGE.encode())
     contents = refuse(_are_sensible(sides), _NO_SIZE, contents)
+    contents = refuse(tf.reduce_all(sides <= MAX_SIDE), TOO_LONG, contents)
     # Of two numbers of 31 bits each the product still fits into 64.
     return refuse(tf.reduce_prod(sides) <= MAX_PIXELS, TOO_LARGE, contents)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ EXTRA = "assets.extra"  # where TensorFlow Serving leaves files alone
 CARD, MARKDOWN, RECIPE = (f"{EXTRA}/{name}" for name in ("card.json", "card.md", "recipe.json"))
 # A class of fewer test images has an interval too wide to say much.
 FEW_IMAGES = 30
+_MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>#|&~])")
 Card = Mapping[str, Any]
 
 
@@ -21,7 +23,9 @@ def write_card(folder: Path, card: Card) -> None:
     """Writes a card into an export, as JSON and as Markdown, and the recipe on its own."""
     (folder / EXTRA).mkdir(exist_ok=True)
     for name, what in {CARD: card, RECIPE: card["recipe"]}.items():
-        write_whole(folder / name, json.dumps(what, indent=2, ensure_ascii=False) + "\n")
+        write_whole(
+            folder / name, json.dumps(what, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        )
     write_whole(folder / MARKDOWN, "\n".join(to_markdown(card)) + "\n")
 
 
@@ -37,9 +41,33 @@ def read_card(version: Path) -> dict[str, Any]:
         raise ExportError(
             f"{version} is a SavedModel without {CARD}: none that this graft exported"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{version / CARD} cannot be read: {error}") from error
     return card
+
+
+def whole_card(card: Card, version: Path) -> list[str]:
+    """Returns the lines of a card, and its signatures.
+
+    Raises:
+        ExportError: If it is not as `write_card` wrote it.
+    """
+    try:
+        lines = [*to_markdown(card), "", "## Signatures", ""]
+        for name, signature in card["signatures"].items():
+            takes, gives = (", ".join(signature[key]) for key in ("inputs", "outputs"))
+            lines.append(f"- {name}: {takes} -> {gives}")
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ExportError(
+            f"{version / CARD} is damaged ({type(error).__name__}: {error}): export the run again"
+        ) from error
+    return lines
+
+
+def plain(name: str) -> str:
+    """Writes a name so that it is nothing but text in a line of Markdown, and on a terminal."""
+    shown = "".join(each if each.isprintable() else " " for each in name)
+    return _MEANS_SOMETHING.sub(r"\\\1", shown)
 
 
 def limits(card: Card) -> list[str]:
@@ -56,7 +84,7 @@ def limits(card: Card) -> list[str]:
     scores = measured["classes"]
     hardest = min(scores, key=lambda name: scores[name]["f1"])
     said.append(
-        f"It is worst at {hardest}: precision {scores[hardest]['precision']:.2f}, recall"
+        f"It is worst at {plain(hardest)}: precision {scores[hardest]['precision']:.2f}, recall"
         f" {scores[hardest]['recall']:.2f}."
     )
     few = [name for name, each in scores.items() if each["count"] < FEW_IMAGES]
@@ -71,7 +99,7 @@ def limits(card: Card) -> list[str]:
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(names[:most])
+    shown = ", ".join(map(plain, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
@@ -108,7 +136,7 @@ def _metrics(card: Card) -> Iterator[str]:
     yield from ("", "| class | precision | recall | F1 | test images |", "|---|---|---|---|---|")
     for name, of in card["metrics"]["test"]["classes"].items():
         scores = " | ".join(f"{of[key]:.2f}" for key in ("precision", "recall", "f1"))
-        yield f"| {name} | {scores} | {of['count']} |"
+        yield f"| {plain(name)} | {scores} | {of['count']} |"
 
 
 def _calibration(card: Card) -> Iterator[str]:
@@ -146,13 +174,18 @@ def _parity(certificates: Sequence[Card]) -> Iterator[str]:
         return
     yield f"All formats were asked about {certificates[0]['images']} validation images:"
     yield ""
-    yield "| format | largest difference of a probability | same answers | accuracy | MB | ms |"
-    yield "|---|---|---|---|---|---|"
+    yield "| format | largest difference | same answers | accuracy | 95 % interval | MB | ms |"
+    yield "|---|---|---|---|---|---|---|"
     for of in certificates:
+        accuracy = of["accuracy"]
         yield (
             f"| {of['format']} | {of['largest_difference']:.1e} | {100 * of['agreement']:.1f} % |"
-            f" {of['accuracy']['value']:.3f} | {of['bytes'] / 1e6:.1f} | {of['milliseconds']:.1f} |"
+            f" {accuracy['value']:.3f} | {accuracy['low']:.3f} to {accuracy['high']:.3f} |"
+            f" {of['bytes'] / 1e6:.1f} | {of['milliseconds']:.1f} |"
         )
+    yield ""
+    yield "Milliseconds are of one image on the machine that exported: of the SavedModel from the"
+    yield "bytes of a file, of the others from pixels."
 
 
 def _reproduce(card: Card) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ def convert(kind: str, bare: Path, file: Path) -> None:
     """Writes a LiteRT model.
 
     Args:
-        kind: float32; float16, whose weights are halved; or int8, whose weights and activations
-            are whole numbers, calibrated on images, from uint8 pixels.
+        kind: float32; float16, whose weights are halved; or int8, whose weights are whole numbers,
+            and activations, too, where LiteRT can, calibrated on images, from uint8 pixels.
         bare: A folder that `app.exports.formats.write_bare` filled.
         file: To write.
     """
@@ -33,12 +34,23 @@ def convert(kind: str, bare: Path, file: Path) -> None:
         calibration = np.load(bare / "calibration.npy")
 
         def images() -> Iterator[list[np.ndarray[Any, Any]]]:
+            # All levels, so that a level is a level: dark photographs alone would stretch them.
+            yield [_all_levels(calibration[0].shape)]
             for one in calibration:
                 yield [one[None].astype("float32")]
 
         converter.representative_dataset = images
         converter.inference_input_type = tf.uint8
-    file.write_bytes(converter.convert())
+    converted = converter.convert()
+    if kind == "int8":
+        (takes,) = tf.lite.Interpreter(model_content=converted).get_input_details()
+        if takes["quantization"] != (1.0, 0):
+            raise RuntimeError(f"error: pixels would be stretched by {takes['quantization']}")
+    file.write_bytes(converted)
+
+
+def _all_levels(shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    return np.linspace(0, 255, math.prod(shape), dtype="float32").reshape(1, *shape)
 
 
 if __name__ == "__main__":

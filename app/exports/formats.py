@@ -39,6 +39,7 @@ class Format:
         file: Where it lies in the export.
         tolerance: Largest difference of a probability from Keras's; None of a format that
             is coarser on purpose, and is judged by its accuracy.
+        calibrated: Whether it is made with training images.
         write: Makes it of a bare SavedModel, at a path.
         ask: Loads it.
     """
@@ -48,6 +49,7 @@ class Format:
     tolerance: float | None
     write: Callable[[Path, Path], None]
     ask: Callable[[Path], Ask]
+    calibrated: bool = False
 
 
 def formats_of(names: tuple[str, ...]) -> list[Format]:
@@ -78,10 +80,11 @@ def write_bare(
     Args:
         model: Pixels in, logits out.
         shares: Makes probabilities of logits.
-        calibration: Training images, uint8 `[n, size, size, 3]`.
+        calibration: Training images, uint8 `[n, size, size, 3]`; may be none.
         folder: To fill.
     """
     shape = [None, *model.input.shape[1:]]
+    model = in_float32(model)
     for kind in (tf.uint8, tf.float32):
 
         def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -94,6 +97,26 @@ def write_bare(
     np.save(folder / "calibration.npy", calibration)
 
 
+def in_float32(model: keras.Model) -> keras.Model:
+    """Returns a model whose layers compute in float32, with the same weights.
+
+    LiteRT knows no convolutions in half precision.
+    """
+    if all(layer.dtype_policy.compute_dtype == "float32" for layer in _layers_of(model)):
+        return model
+
+    def whole(layer: keras.Layer) -> keras.Layer:
+        return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=whole, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _layers_of(model: keras.Model) -> list[keras.Layer]:
+    return [layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model)]
+
+
 def write_reading(folder: Path) -> None:
     """Puts the function that reads files for these formats beside them."""
     shutil.copyfile(READING, folder / "reading.py")
@@ -102,25 +125,28 @@ def write_reading(folder: Path) -> None:
 def _litert(kind: str) -> Callable[[Path, Path], None]:
     def write(bare: Path, file: Path) -> None:
         # TensorFlow's converter keeps the memory of each conversion.
-        module = "app.exports.converting"
-        _in_a_process_of_its_own([sys.executable, "-m", module, kind, str(bare), str(file)])
+        _run("litert", "app.exports.converting", kind, str(bare), str(file))
 
     return write
 
 
 def _onnx(bare: Path, file: Path) -> None:
-    called = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(bare / "uint8")]
-    _in_a_process_of_its_own([*called, "--output", str(file), "--opset", "17"])
+    place = "--saved-model", str(bare / "uint8"), "--output", str(file)
+    _run("onnx", "tf2onnx.convert", *place, "--opset", "17")
 
 
-def _in_a_process_of_its_own(command: list[str]) -> None:
+def _run(name: str, module: str, *arguments: str) -> None:
+    """Runs a module in a process of its own; -P: nothing of the user's folder is imported."""
     with tempfile.TemporaryFile() as said:
+        command = [sys.executable, "-P", "-m", module, *arguments]
         done = subprocess.run(command, stdout=said, stderr=said, check=False)
         if done.returncode:
             said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else "it said nothing"
-            raise ExportError(f"the conversion failed: {reason}")
+            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            reason = next((line for line in lines if "rror" in line), lines[-1]).strip()[:300]
+            raise ExportError(
+                f"it cannot be converted to {name}: leave that out of --formats ({reason})"
+            )
 
 
 def _ask_litert(file: Path) -> Ask:
@@ -162,7 +188,7 @@ _FORMATS = {
     "litert": [
         Format("litert", "litert/float32.tflite", EXACT, _litert("float32"), _ask_litert),
         Format("litert float16", "litert/float16.tflite", None, _litert("float16"), _ask_litert),
-        Format("litert int8", "litert/int8.tflite", None, _litert("int8"), _ask_litert),
+        Format("litert int8", "litert/int8.tflite", None, _litert("int8"), _ask_litert, True),
     ],
     "onnx": [Format("onnx", "onnx/model.onnx", EXACT, _onnx, _ask_onnx)],
 }

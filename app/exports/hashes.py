@@ -42,10 +42,12 @@ def differences(version: Path) -> list[str]:
 
 
 def _found(version: Path) -> dict[str, str]:
-    files = sorted(each for each in version.rglob("*") if each.is_file() and each.name != SUMS)
     found = {}
-    for path in files:
-        with path.open("rb") as file:
-            name = path.relative_to(version).as_posix()
-            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    for path in sorted(each for each in version.rglob("*") if each != version / SUMS):
+        name = path.relative_to(version).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            found[name] = "neither a file nor a folder"
+        elif path.is_file():
+            with path.open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

@@ -21,7 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.exports.rows import batches_of
+
 CONTENTS, NAME = "bytes", "path"
+BATCH = 16  # what a CPU handles best, however many an engine hands over
 
 
 class Predictor:
@@ -53,8 +56,9 @@ class Predictor:
         """
         contents = batch[CONTENTS]
         names = batch.get(NAME, np.full(len(contents), ""))
-        files = [(Path(str(n)), bytes(c)) for n, c in zip(names, contents, strict=True)]
-        answers = self._export.predict_contents(files)
+        files = ((Path(str(n)), bytes(c)) for n, c in zip(names, contents, strict=True))
+        parts = map(self._export.predict_contents, batches_of(files, BATCH))
+        answers = [answer for part in parts for answer in part]
         nothing = np.full(len(self._export.class_names), np.nan, np.float32)
         shares = [nothing if a.probabilities is None else a.probabilities for a in answers]
         table = np.array(shares, np.float32).reshape(len(answers), len(nothing))

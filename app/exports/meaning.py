@@ -51,6 +51,8 @@ class Meaning:
         """
         readable = errors == ""
         said = self._said(tf.where(readable[:, None], self.shares(logits), 0.0))
+        if "unsure" in said:
+            said["unsure"] |= ~readable
         for name in ("label", "top_k_classes"):
             rows = readable if said[name].shape.rank == 1 else readable[:, None]
             said[name] = tf.where(rows, said[name], "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,6 +47,8 @@ class Certificate:
     @property
     def complaint(self) -> str:
         """Why it must not be handed on; empty if it may be."""
+        if not math.isfinite(self.largest_difference):
+            return "it answers what is no number"
         if self.tolerance is not None and not self.largest_difference <= self.tolerance:
             return (
                 f"a probability differs by {self.largest_difference:.2g} from Keras's, and"

@@ -122,8 +122,8 @@ class Export:
     def _read_file(self, path: Path) -> NDArray[np.uint8] | str:
         try:
             return self._pixels(path.read_bytes())
-        except OSError as error:
-            return error.strerror or str(error)
+        except (OSError, ValueError) as error:  # the second for a name with a zero byte in it
+            return getattr(error, "strerror", None) or str(error)
 
     def _pixels(self, contents: bytes) -> NDArray[np.uint8] | str:
         """Decodes a file as the network gets it, or says why that cannot be done."""
@@ -132,6 +132,8 @@ class Export:
             pixels: NDArray[np.uint8] = found.numpy()
         except tf.errors.InvalidArgumentError as error:
             return decoding_reason(str(error.message))
+        except tf.errors.ResourceExhaustedError:
+            return "memory does not suffice to read it"
         return pixels
 
     def _ask(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[str, NDArray[np.float32]]]:

@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from app.errors import ExportError
 from app.exports.places import fingerprint
 
+Item = TypeVar("Item")
 _ERROR = 3  # the column of it
 _WAY_OUT = "name the same files again, or remove it to begin anew"
 
@@ -53,9 +54,9 @@ def line(row: Sequence[str]) -> str:
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
-def batches_of(paths: Iterator[Path], size: int) -> Iterator[list[Path]]:
-    """Divides paths into lists of one size; the last may be shorter."""
-    return iter(lambda: list(itertools.islice(paths, size)), [])
+def batches_of(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Divides what comes into lists of one size; the last may be shorter."""
+    return iter(lambda: list(itertools.islice(items, size)), [])
 
 
 def partial_of(output: Path, export: Path) -> Path:
