@@ -162,10 +162,7 @@ def _subject(run: Run, request: Request) -> _Subject:
     if request.calibrate:
         labels = labels_of(index, subject.images).numpy()
         meaning = replace(meaning, temperature=fit_temperature(logits, labels))
-        if meaning.temperature == 1:
-            _log.warning("temperature: 1; the validation images ask for no other")
-        else:
-            _log.info("temperature: %g, found on the validation images", meaning.temperature)
+        _log.info("temperature: %g, found on the validation images", meaning.temperature)
     return replace(subject, meaning=meaning, logits=logits)
 
 

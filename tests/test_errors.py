@@ -11,7 +11,7 @@ from app.errors import decoding_reason
 SPOILT = {
     b"Dear Sir or Madam": "The bytes are no image of a known format (JPEG, PNG, GIF, BMP, WebP)",
     b"\xff\xd8\xff\xe0zzzz": "Invalid JPEG data, size 8",
-    b"\x89PNG\r\n\x1a\n" + b"0" * 40: "The image has more than 100000000 pixels",
+    b"\x89PNG\r\n\x1a\n" + b"0" * 40: "The image has a side of more than 65535 pixels",
     b"GIF89a" + b"\x10\0\x10\0" + b"0" * 9: "The GIF file has no complete frame",
 }
 

@@ -128,8 +128,8 @@ def test_a_bad_file_has_no_other_read_twice(
     (tmp_path / "letter.jpg").write_text("Dear Sir or Madam")
     paths = [*finished.test_images()[:3], tmp_path / "letter.jpg"] * 2
     asked: list[Path] = []
-    pixels = loaded._pixels
-    monkeypatch.setattr(loaded, "_pixels", lambda path: asked.append(path) or pixels(path))
+    read = loaded._read_file
+    monkeypatch.setattr(loaded, "_read_file", lambda path: asked.append(path) or read(path))
     assert sum(bool(answer.error) for answer in loaded.predict(paths)) == 2
     assert sorted(asked) == sorted(paths)
 
