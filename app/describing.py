@@ -19,7 +19,7 @@ from app.errors import RunError
 from app.exports.calibration import calibration_error, cooled
 from app.exports.card import RECIPE, limits
 from app.exports.meaning import Meaning
-from app.exports.parity import Certificate
+from app.exports.parity import Certificate, right_answers
 from app.exports.signatures import signatures_of
 from app.run_directory import Run
 from app.settings import to_json
@@ -90,8 +90,7 @@ def _calibration(run: Run, meaning: Meaning) -> dict[str, Any]:
         found["before"][split] = calibration_error(before, labels)
         if meaning.unsure_below is not None:
             sure = meaning.sureness(tf.constant(shares)).numpy() >= meaning.unsure_below
-            said = shares >= 0.5 if meaning.many_labels else shares.argmax(axis=1)
-            right = (said == labels).reshape(len(labels), -1).all(axis=1)
+            right = right_answers(shares, labels)
             found["sure"][split] = {
                 "share": float(sure.mean()),
                 "accuracy": float(right[sure].mean()) if sure.any() else 0.0,

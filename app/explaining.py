@@ -77,5 +77,6 @@ def _set_up_streams() -> None:
     log = logging.getLogger("graft")
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text at all
-        sys.stdout.reconfigure(errors="surrogateescape")
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text at all
+            stream.reconfigure(errors="surrogateescape")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import os
 import sys
@@ -147,8 +146,6 @@ def predict(folder: Path, names: Sequence[str], output: Path | None) -> int:
     counted = sys.stderr.isatty() and can_be_counted(names)
     total = sum(1 for _ in asked_for(names, sys.stdin)) if counted else None
     files = asked_for(names, sys.stdin)
-    if isinstance(sys.stdin, io.TextIOWrapper):  # a file's name may be no text at all
-        sys.stdin.reconfigure(errors="surrogateescape")
     if output is None:
         said = prediction.write_predictions(export, files, sys.stdout, total)
     else:

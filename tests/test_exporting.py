@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app import Run, export, exporting
+from app import Recipe, Run, export, exporting
 from app.data.reading import read_image
 from app.describing import answers_of
 from app.errors import ExportError
@@ -151,9 +151,9 @@ def test_the_first_layer_that_departs_is_found(finished: Run) -> None:
     names = [name for name, _ in departure._layers(model)]
     broken = next(name for name in names if "conv" in name and names.index(name) > 5)
 
-    def through(part: object, folder: Path) -> Callable:
-        holds = broken in json.dumps(part.to_json())  # type: ignore[attr-defined]  # a model
-        return lambda pixels: part(pixels).numpy() * (1.1 if holds else 1)  # type: ignore[operator]
+    def through(part: keras.Model, folder: Path) -> Callable:
+        holds = broken in json.dumps(part.to_json())
+        return lambda pixels: part(pixels).numpy() * (1.1 if holds else 1)
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     found = departure.first_departure(model, through, pixels, 1e-4)
@@ -342,13 +342,13 @@ def test_inspect_prints_the_card_and_answers_no_for_changed_files(
 
 
 def test_an_export_without_its_images_is_refused_or_says_that_nothing_is_proven(
-    tiny: object, tmp_path: Path
+    tiny: Recipe, tmp_path: Path
 ) -> None:
     from app import override, run
     from tests.conftest import make_photos
 
     folder = make_photos(tmp_path / "photos", count=12)
-    moved = run(override(tiny, {"data.source": str(folder)}), tmp_path / "run")  # type: ignore[arg-type]
+    moved = run(override(tiny, {"data.source": str(folder)}), tmp_path / "run")
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(ExportError, match=r"gone or changed.* --uncertified"):
         export(moved, tmp_path / "out")

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from app.evaluation.many_labels import THRESHOLD
+
 BINS = 15
 _LEAST, _MOST = 0.05, 20.0
 
@@ -83,7 +85,7 @@ def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[Any]) 
         labels: `[n]`, or `[n, classes]` of 0 and 1.
     """
     if labels.ndim == 2:
-        said = probabilities >= 0.5
+        said = probabilities >= THRESHOLD
         sure = np.where(said, probabilities, 1 - probabilities).ravel()
         right = (said == labels.astype(bool)).ravel()
     else:

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from app.exports.rows import batches_of
 
 CONTENTS, NAME = "bytes", "path"
-BATCH = 16  # what a CPU handles best, however many an engine hands over
 
 
 class Predictor:
@@ -39,9 +38,9 @@ class Predictor:
         Raises:
             ExportError: If it is none.
         """
-        from app.exports.prediction import Export  # TensorFlow, only where it works
+        from app.exports.prediction import BATCH, Export  # TensorFlow, only where it works
 
-        self._export = Export(Path(export))
+        self._export, self._at_once = Export(Path(export)), BATCH
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Answers a batch of files.
@@ -57,7 +56,7 @@ class Predictor:
         contents = batch[CONTENTS]
         names = batch.get(NAME, np.full(len(contents), ""))
         files = ((Path(str(n)), bytes(c)) for n, c in zip(names, contents, strict=True))
-        parts = map(self._export.predict_contents, batches_of(files, BATCH))
+        parts = map(self._export.predict_contents, batches_of(files, self._at_once))
         answers = [answer for part in parts for answer in part]
         nothing = np.full(len(self._export.class_names), np.nan, np.float32)
         shares = [nothing if a.probabilities is None else a.probabilities for a in answers]

@@ -83,7 +83,7 @@ def certify(
         labels: What is right, `[n]`, or `[n, classes]` of 0 and 1 where there are many.
     """
     ours, its = _answers(reference, labels), _answers(found, labels)
-    right, was_right = _right(its, labels), _right(ours, labels)
+    right, was_right = right_answers(found, labels), right_answers(reference, labels)
     return Certificate(
         name,
         len(labels),
@@ -99,8 +99,14 @@ def _answers(shares: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
     return shares >= THRESHOLD if labels.ndim == 2 else shares.argmax(axis=1)[:, None]
 
 
-def _right(answers: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
-    truth = labels.reshape(len(labels), -1)
+def right_answers(shares: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tells of each image whether it is answered rightly, with many labels in all of them.
+
+    Args:
+        shares: Probabilities, `[n, classes]`.
+        labels: As for `certify`.
+    """
+    answers, truth = _answers(shares, labels), labels.reshape(len(labels), -1)
     found: NDArray[np.bool_] = (answers == truth.astype(answers.dtype)).all(axis=1)
     return found
 
