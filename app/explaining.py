@@ -18,7 +18,8 @@ from app.recipe_file import AnyRecipe, RecipeFile
 
 def say(line: object) -> None:
     """Prints a line on standard output."""
-    print(line)  # noqa: T201  # standard output is what a command answers with
+    # At once, also where nobody watches: a server says where it listens, and goes on.
+    print(line, flush=True)  # noqa: T201  # standard output is what a command answers with
 
 
 def explain(file: RecipeFile[AnyRecipe], usage: str, options: Sequence[Option]) -> int:

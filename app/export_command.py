@@ -140,7 +140,7 @@ def predict(folder: Path, names: Sequence[str], output: Path | None) -> int:
         _check_file(output)
         partial = partial_of(output, version)
     prediction = verbs.load("app.exports.prediction", without_keras=True)
-    prediction.set_up_threads()
+    verbs.load("app.exports.loaded", without_keras=True).set_up_threads()
     export = prediction.Export(version)
     # Only who watches is told how much is left: finding that out passes over all names.
     counted = sys.stderr.isatty() and can_be_counted(names)

@@ -22,10 +22,10 @@ import tensorflow as tf
 
 from app import Run, export
 from app.errors import ExportError
-from app.exports import prediction
+from app.exports.loaded import BATCH, at_once
 from app.exports.many import Predictor
 from app.exports.places import find_files
-from app.exports.prediction import BATCH, Export, finish_predictions, write_predictions
+from app.exports.prediction import Export, finish_predictions, write_predictions
 from app.exports.rows import Tally, partial_of
 
 # Asks `graft predict` about one folder after the other, and says its peak memory after each.
@@ -150,7 +150,7 @@ def test_files_are_listed_no_further_ahead_than_they_are_answered(
     answers = loaded.predict(listed())
     for _ in range(5 * BATCH):
         next(answers)
-    assert taken <= 5 * BATCH + (prediction.at_once() + 1) * BATCH
+    assert taken <= 5 * BATCH + (at_once() + 1) * BATCH
 
 
 def test_predictions_are_csv_with_a_column_for_errors_and_each_class(

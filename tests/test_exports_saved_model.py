@@ -67,9 +67,10 @@ def test_the_export_answers_every_test_image_as_evaluate_did_without_keras(
 
 def test_signatures_name_their_inputs_and_outputs(exported: Path) -> None:
     signatures = tf.saved_model.load(str(exported)).signatures
-    inputs = {name: list(signatures[name].structured_input_signature[1]) for name in signatures}
+    inputs = {name: sorted(signatures[name].structured_input_signature[1]) for name in signatures}
     of_bytes = {name: ["image_bytes"] for name in ("serving_default", "features", "read")}
-    assert inputs == {**of_bytes, "pixels": ["pixels"], "classify": ["inputs"]}
+    explain = {"explain": ["class_index", "image_bytes"]}
+    assert inputs == {**of_bytes, **explain, "pixels": ["pixels"], "classify": ["inputs"]}
     outputs = {name: set(signatures[name].structured_outputs) for name in signatures}
     answers = {"label", "probabilities", "classes", "top_k_classes", "top_k_probabilities"}
     assert outputs == {
@@ -77,6 +78,7 @@ def test_signatures_name_their_inputs_and_outputs(exported: Path) -> None:
         "pixels": answers,
         "features": {"features", "error"},
         "classify": {"classes", "scores"},
+        "explain": {"heat", "label", "error"},
         "read": {"pixels"},
     }
 

@@ -38,7 +38,8 @@ class Predictor:
         Raises:
             ExportError: If it is none.
         """
-        from app.exports.prediction import BATCH, Export  # TensorFlow, only where it works
+        from app.exports.loaded import BATCH  # TensorFlow, only where it works
+        from app.exports.prediction import Export
 
         self._export, self._at_once = Export(Path(export)), BATCH
 

@@ -1,31 +1,24 @@
-"""Asking an export, with nothing but TensorFlow: no Keras, no training code."""
+"""Asking an export about files, with nothing but TensorFlow: no Keras, no training code."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.errors import ExportError, decoding_reason
-from app.exports.places import latest_version
+from app.exports.loaded import BATCH, Loaded, at_once
 from app.exports.rows import Tally, batches_of, go_on, header, keep, line, unfinished
-from app.features.folding import fold
 
-BATCH = 16  # what a CPU handles best; a larger batch brings nothing there
-MOST_AT_ONCE = 8  # batches: each takes memory for the activations of the network
 KEEP_SECONDS = 10.0  # what a power cut can cost
 PARQUET = ".parquet"
 _log = logging.getLogger("graft")
@@ -49,38 +42,8 @@ class Answer:
     error: str
 
 
-class Export:
-    """A SavedModel that `graft export` wrote, loaded, and its network folded."""
-
-    def __init__(self, folder: Path) -> None:
-        """Loads the SavedModel.
-
-        Raises:
-            ExportError: If the folder holds no SavedModel, or none of this graft's.
-        """
-        self.folder = latest_version(folder)
-        try:
-            self._loaded = tf.saved_model.load(str(self.folder))
-        except (OSError, KeyError, tf.errors.OpError) as error:
-            raise ExportError(f"{self.folder} cannot be loaded: {error}") from error
-        if not {"pixels", "read"} <= set(self._loaded.signatures):
-            raise ExportError(
-                f"{self.folder} is a SavedModel, but none that graft exported; if an earlier"
-                " graft did, export its run again"
-            )
-        self._read = self._loaded.signatures["read"]
-        answer = self._loaded.signatures["pixels"]
-        self._answer, self._outputs = fold(answer), sorted(answer.structured_outputs)
-        self.class_names = self._class_names()
-
-    def _class_names(self) -> tuple[str, ...]:
-        shape = self._read.structured_outputs["pixels"].shape
-        classes = self._said(np.zeros([1, *shape], np.uint8))["classes"]
-        return tuple(name.decode() for name in classes[0])
-
-    def _said(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        found = self._answer(tf.constant(pixels))
-        return {name: each.numpy() for name, each in zip(self._outputs, found, strict=True)}
+class Export(Loaded):
+    """An export that is asked about files."""
 
     def predict(self, paths: Iterable[Path]) -> Iterator[Answer]:
         """Answers files in their order; one that cannot be read spoils no other."""
@@ -106,7 +69,7 @@ class Export:
 
     def predict_contents(self, files: Iterable[tuple[Path, bytes]]) -> list[Answer]:
         """Answers files whose bytes are here already, all in one batch."""
-        return self._answers([(path, self._pixels(contents)) for path, contents in files])
+        return self._answers([(path, self.read(contents)) for path, contents in files])
 
     def _predict_batch(self, paths: Sequence[Path]) -> list[Answer]:
         return self._answers([(path, self._read_file(path)) for path in paths])
@@ -121,41 +84,14 @@ class Export:
 
     def _read_file(self, path: Path) -> NDArray[np.uint8] | str:
         try:
-            return self._pixels(path.read_bytes())
+            return self.read(path.read_bytes())
         except (OSError, ValueError) as error:  # the second for a name with a zero byte in it
             return getattr(error, "strerror", None) or str(error)
 
-    def _pixels(self, contents: bytes) -> NDArray[np.uint8] | str:
-        """Decodes a file as the network gets it, or says why that cannot be done."""
-        try:
-            found = self._read(image_bytes=tf.constant(contents))["pixels"]
-            pixels: NDArray[np.uint8] = found.numpy()
-        except tf.errors.InvalidArgumentError as error:
-            return decoding_reason(str(error.message))
-        except tf.errors.ResourceExhaustedError:
-            return "memory does not suffice to read it"
-        return pixels
-
     def _ask(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        said = self._said(pixels)
+        said = self.answer(pixels)
         labels = (label.decode() for label in said["label"])
         return zip(labels, said["probabilities"], strict=True)
-
-
-def at_once() -> int:
-    """Returns how many batches are answered at once: one a core, up to `MOST_AT_ONCE`."""
-    return min(len(os.sched_getaffinity(0)), MOST_AT_ONCE)
-
-
-def set_up_threads() -> None:
-    """Leaves each operation to one thread, as long as there are no more cores than batches.
-
-    Batches beside one another keep all cores at work. Operations divided among them cost more
-    CPU time in all. In a program in which TensorFlow is at work already nothing changes.
-    """
-    cores = len(os.sched_getaffinity(0))
-    with suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(cores // at_once())
 
 
 def write_predictions(

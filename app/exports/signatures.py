@@ -8,6 +8,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+# What a `tf.train.Example` holds an encoded image under.
+EXAMPLE_KEY = "image_bytes"
+# The class that is explained, if none is asked for.
+LIKELIEST = -1
 _INTERNAL = "__saved_model_init_op"
 
 
