@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from app import commands, export_command, pretraining_command, tuning_command
+from app import (
+    commands,
+    export_command,
+    pretraining_command,
+    serving_command,
+    tuning_command,
+)
 from app.commands import RunRecipe
 from app.errors import GraftError, RecipeError
 from app.explaining import explain, guarded
@@ -33,6 +39,7 @@ _COMMANDS = {
     "export": "write the model of a run as a SavedModel that answers image bytes",
     "inspect": "print the card of an export, and check its hashes",
     "predict": "name what images show, with a SavedModel alone, as CSV",
+    "serve": "answer over HTTP and gRPC what images show, and on a page",
     "backbones": "list the backbones, or rank those on this machine for some images",
     "cache": "list the features that are kept on this machine, or remove them",
 }
@@ -94,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe(command[name], name)
     command["evaluate"].add_argument("run", metavar="RUN", type=Path, help="a run's directory")
     export_command.add_options(command)
+    serving_command.add_options(command["serve"])
     command["cache"].add_argument(
         "--clear", action="store_true", help="remove all features that no process is using"
     )
@@ -167,6 +175,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return commands.evaluate(asked.run)
     if asked.command in export_command.COMMANDS:
         return export_command.answer(asked)
+    if asked.command == "serve":
+        return serving_command.answer(asked)
     if asked.command == "cache":
         return commands.cache(asked.clear, asked.older_than)
     if asked.source is not None:

@@ -33,6 +33,7 @@ COMMANDS = (
     "export",
     "inspect",
     "predict",
+    "serve",
     "backbones",
     "cache",
 )
@@ -416,3 +417,33 @@ def test_importing_app_loads_nothing_heavy(ask: Ask) -> None:
     loaded = ask(command=[sys.executable, "-c", code]).stdout.split()
     assert "app.cli" in loaded
     assert not {name.partition(".")[0] for name in loaded} & {*HEAVY, "asyncio", "http"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("serve",), "the following arguments are required: EXPORT"),
+        (("serve", "nowhere"), "nowhere does not exist; `graft export RUN` prints where"),
+        (("serve", "."), ". holds no SavedModel"),
+        (("serve", "x", "--port", "70000"), "'70000' is no whole number from 0 to 65535"),
+        (("serve", "x", "--grpc-port", "-1"), "--grpc-port"),
+        (("serve", "x", "--deadline", "nan"), "'nan' is no number of seconds"),
+        (("serve", "x", "--versions", "0"), "'0' is no whole number from 1 to 100"),
+        (("serve", "x", "--queue", "many"), "'many' is no whole number"),
+    ],
+)
+def test_what_cannot_be_served_is_said_before_tensorflow_loads(
+    ask: Ask, words: tuple[str, ...], said: str
+) -> None:
+    assert said in told(ask(*words))
+
+
+def test_serving_says_which_packages_it_lacks(ask: Ask, place: Path) -> None:
+    code = (
+        "import sys; sys.modules['uvloop'] = sys.modules['starlette'] = None\n"
+        "from app.cli import graft; graft()"
+    )
+    answer = ask("serve", ".", command=[sys.executable, "-c", code])
+    assert told(answer) == (
+        "graft: graft serve needs starlette, uvloop: pip install 'graft-vision[serving]'"
+    )

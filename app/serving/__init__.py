@@ -1,0 +1,1 @@
+"""Exports behind HTTP and gRPC. Reads exports only, and imports nothing of training."""
