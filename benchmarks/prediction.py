@@ -151,12 +151,14 @@ def alone(export: str, images: str) -> None:
 
     from app.verbs import load
 
-    prediction = load("app.exports.prediction", without_keras=True)
+    exports = load("app.exports.loaded", without_keras=True)
     tf = load("tensorflow", without_keras=True)
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    loaded = prediction.Export(Path(export))
+    loaded = exports.Loaded(Path(export))
     paths = sorted(Path(images).iterdir())
-    batch = tf.constant(np.stack([loaded._pixels(path) for path in paths[: prediction.BATCH]]))
+    batch = tf.constant(
+        np.stack([loaded.read(path.read_bytes()) for path in paths[: exports.BATCH]])
+    )
     loaded._answer(batch)
     began = time.process_time()
     for path in paths:
