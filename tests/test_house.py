@@ -44,7 +44,16 @@ FLOORS = {
         "runs",
         "steps",
     },
-    6: {"ablation", "budget", "diagnosing", "finding", "pretraining", "ranking", "tuning"},
+    6: {
+        "ablation",
+        "budget",
+        "diagnosing",
+        "finding",
+        "pretraining",
+        "ranking",
+        "serving",
+        "tuning",
+    },
     7: {
         "verbs",
         "commands",
@@ -52,6 +61,7 @@ FLOORS = {
         "export_command",
         "options",
         "pretraining_command",
+        "serving_command",
         "tuning_command",
         "cli",
         "__init__",
@@ -88,6 +98,9 @@ STANDARD_LIBRARY_ONLY = [
     ROOT / "app" / "features" / "locks.py",
     ROOT / "app" / "features" / "places.py",
     ROOT / "app" / "features" / "walking.py",
+    ROOT / "app" / "serving" / "errors.py",
+    ROOT / "app" / "serving" / "limits.py",
+    ROOT / "app" / "serving_command.py",
     ROOT / "app" / "tuning_command.py",
     *(
         ROOT / "app" / "tuning" / f"{name}.py"
@@ -150,12 +163,20 @@ def test_what_answers_mistakes_imports_the_standard_library_only(path: Path) -> 
 def test_asking_an_export_imports_nothing_of_training() -> None:
     modules = {
         name
-        for each in ("listing", "many", "parquet", "places", "prediction", "rows")
+        for each in ("listing", "loaded", "many", "parquet", "places", "prediction", "rows")
         for name in imported(ROOT / "app" / "exports" / f"{each}.py")
         if name.startswith("app.")
     }
-    own = {f"app.exports.{name}" for name in ("parquet", "places", "prediction", "rows")}
+    own = {f"app.exports.{name}" for name in ("loaded", "parquet", "places", "prediction", "rows")}
     assert modules <= {"app.errors", "app.features.folding", "app.files", *own}
+
+
+def test_serving_reads_exports_and_knows_nothing_else() -> None:
+    modules = {name for path in (ROOT / "app" / "serving").rglob("*.py") for name in imported(path)}
+    parts = {part(name) for name in modules if name.startswith("app.")}
+    assert parts == {"errors", "exports", "serving"}
+    exports = {name for name in modules if name.startswith("app.exports.")}
+    assert exports == {f"app.exports.{name}" for name in ("card", "hashes", "loaded", "signatures")}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -175,6 +196,12 @@ def test_a_page_has_no_dead_link_and_no_figure_left_out(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
+# Once it says where it listens, it is asked to stop.
+STOPPED = """{} --port 0 --grpc-port 0 > told & server=$!
+until grep -q http:// told; do kill -0 $server || exit 1; sleep 0.2; done
+kill $server; wait $server"""
+
+
 def readme_commands() -> list[str]:
     blocks = re.findall(r"^    ((?:python|graft) .*)$", (ROOT / "README.md").read_text(), re.M)
     return [line for block in blocks for line in block.split(" && ")]
@@ -191,6 +218,7 @@ def test_the_readme_shows_the_commands_that_a_new_user_needs() -> None:
         "graft evaluate runs/folder/<id>",
         "graft export runs/folder/<id>",
         "graft predict saved_models/folder/1 ~/new/*.jpg --output predictions.csv",
+        "graft serve saved_models/folder",
     ):
         assert wanted in commands
 
@@ -221,6 +249,8 @@ def test_the_commands_of_the_readme_work(photos: Path, tmp_path: Path) -> None:
             command += " --seeds 1"
         if command.startswith("graft backbones"):
             command += " --only compact=none"
+        if command.startswith("graft serve"):
+            command = STOPPED.format(command)
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=tmp_path,
