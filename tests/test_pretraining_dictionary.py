@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from app.data.generated import generate
 from app.pretraining import dictionary
-from app.pretraining.dictionary import PATCH, SIDE, Dictionary, learn_dictionary
+from app.pretraining.dictionary import PATCH, SIDE, STRIDE, Dictionary, learn_dictionary
 
 PICTURES = generate(range(200), 32)
 WORDS = 8
@@ -22,14 +22,14 @@ def learned() -> Dictionary:
 def test_strengths_are_those_of_each_patch_written_out(learned: Dictionary) -> None:
     """Each patch brought to mean 0 and variance 1, multiplied, averaged."""
     image = PICTURES[3].astype("float64")
-    places = SIDE - PATCH + 1
-    strengths = np.zeros((places, places, WORDS))
-    for top in range(places):
-        for left in range(places):
+    places = range(0, SIDE - PATCH + 1, STRIDE)
+    strengths = np.zeros((len(places), len(places), WORDS))
+    for row, top in enumerate(places):
+        for column, left in enumerate(places):
             patch = image[top : top + PATCH, left : left + PATCH]
             patch = (patch - patch.mean()) / np.sqrt(patch.var() + 10)
             found = (patch[..., None] * learned.kernels).sum(axis=(0, 1, 2)) - learned.offsets
-            strengths[top, left] = np.maximum(found - 0.25, 0)
+            strengths[row, column] = np.maximum(found - 0.25, 0)
     found = learned.describe(tf.constant(PICTURES[3:4])).numpy()[0]
     np.testing.assert_allclose(found, np.sqrt(strengths.mean(axis=(0, 1))), atol=2e-3)
 

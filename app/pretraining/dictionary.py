@@ -9,6 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 PATCH, SIDE = 6, 32  # pixels; images are made small first, so that a patch shows something
+STRIDE = 2  # between patches that are looked for: a quarter of the work
 _SAMPLED, _ROUNDS = 60_000, 10
 # Levels squared, and shares of the variance: what keeps flat patches and faint directions quiet.
 _FLAT, _FAINT = 10.0, 0.1
@@ -48,7 +49,7 @@ class Dictionary:
         count = PATCH * PATCH * 3
         mean = PATCH * PATCH * _averaged(sums) / count
         variance = PATCH * PATCH * _averaged(squares) / count - mean**2
-        found = tf.nn.conv2d(small, self.kernels, 1, "VALID")
+        found = tf.nn.conv2d(small, self.kernels, STRIDE, "VALID")
         cosines = found / tf.sqrt(tf.maximum(variance, 0.0) + _FLAT) - self.offsets
         strengths = tf.nn.relu(cosines - _THRESHOLD)
         return tf.sqrt(tf.reduce_mean(strengths, axis=[1, 2]))
@@ -83,7 +84,7 @@ def learn_dictionary(pixels: NDArray[np.uint8], words: int, seed: int) -> Dictio
 
 
 def _averaged(planes: tf.Tensor) -> tf.Tensor:
-    return tf.nn.avg_pool2d(planes, PATCH, 1, "VALID")
+    return tf.nn.avg_pool2d(planes, PATCH, STRIDE, "VALID")
 
 
 def _sampled(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.float64]:

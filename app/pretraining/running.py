@@ -27,6 +27,7 @@ from app.manifest import surroundings
 from app.models import uncompiled
 from app.pretrain_recipe import Pretraining, check, from_json
 from app.pretraining.descriptors import Descriptors, learn_descriptors, load_descriptors
+from app.pretraining.fusing import with_fused_norms
 from app.pretraining.instances import Files, Instances, Regions
 from app.pretraining.learning import Learning
 from app.pretraining.networks import build_network
@@ -129,10 +130,12 @@ def _learn(
     if recipe.descriptors:
         views = replace(views, descriptors=_descriptors(views, place / "descriptors.npz"))
     described = views.descriptors.width if views.descriptors else 0
-    network = build_network(recipe, backbone, base, described)
+    trained = with_fused_norms(base)
+    network = build_network(recipe, backbone, trained, described)
     learning = Learning(recipe, network, views, probe, Checkpoints(place / "checkpoints"), place)
     began = time.monotonic()
     learning.learn()
+    base.set_weights(trained.get_weights())
     _log.info("pretraining took %.0f minutes", (time.monotonic() - began) / 60)
 
 
