@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 
-@keras.saving.register_keras_serializable("graft")  # type: ignore[untyped-decorator]  # no types
+@keras.saving.register_keras_serializable("graft")
 class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]  # no types
     """Keras's BatchNorm, but for training on TensorFlow, where Keras takes a dozen operations.
 
