@@ -33,8 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import clients
-from clients import Server, serving
+from clients import Started, serving
+from engines.load import answer, request
 from measuring import machine, table
 
 CLIENTS, WARM_UP = 200, 32
@@ -49,7 +49,7 @@ Ask = Callable[[int], Awaitable[Told]]
 class Asking:
     """Requests of every kind, and what came of them."""
 
-    server: Server
+    server: Started
     files: list[bytes]
     name: str
     predict: Any
@@ -61,7 +61,7 @@ class Asking:
 
     async def plain(self, at: int) -> Told:
         """Sends a file."""
-        status, told = await self._http("/classify", self.files[at])
+        status, told = await self._http(request("/classify", self.files[at]))
         classes = sorted(told.get("classes", []), key=lambda each: str(each["name"]))
         return status, [each["probability"] for each in classes], told.get("version", "")
 
@@ -69,12 +69,14 @@ class Asking:
         """Sends a file within JSON."""
         row = {"b64": base64.b64encode(self.files[at]).decode()}
         body = json.dumps({"instances": [row]}).encode()
-        status, told = await self._http(f"/v1/models/{self.name}:predict", body)
+        path = f"/v1/models/{self.name}:predict"
+        status, told = await self._http(request(path, body, "application/json"))
         return status, told["predictions"][0]["probabilities"] if status == "200" else [], ""
 
     async def unreadable(self, at: int) -> Told:
         """Sends the beginning of a file, whose answer is 400."""
-        status, _ = await self._http("/classify", self.files[at][: random.randrange(1, 400)])
+        cut = self.files[at][: random.randrange(1, 400)]
+        status, _ = await self._http(request("/classify", cut))
         return ("400, as it should be" if status == "400" else status), [], ""
 
     async def rpc(self, at: int) -> Told:
@@ -93,12 +95,12 @@ class Asking:
         shares = tf.make_ndarray(told.outputs["probabilities"])[0].tolist()
         return "OK", shares, str(told.model_spec.version.value)
 
-    async def _http(self, path: str, body: bytes) -> tuple[str, Any]:
+    async def _http(self, asked: bytes) -> tuple[str, Any]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
         try:
-            writer.write(clients.request(path, body))
+            writer.write(asked)
             await writer.drain()
-            status, told = await clients.answer(reader)
+            status, told = await answer(reader)
             return str(status), json.loads(told)
         finally:
             writer.close()
@@ -133,7 +135,7 @@ async def steady(asking: Asking, rate: float, until: float) -> None:
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
 
-async def watched(server: Server, until: float) -> list[float]:
+async def watched(server: Started, until: float) -> list[float]:
     """Returns the memory of the server, ten times a minute."""
     held = [server.megabytes]
     while time.monotonic() < until:
@@ -156,7 +158,7 @@ async def swapping(export: Path, folder: Path, seconds: float, until: float) -> 
     return number
 
 
-async def run(server: Server, name: str, files: list[bytes], asked: Any, swap: Any) -> None:
+async def run(server: Started, name: str, files: list[bytes], asked: Any, swap: Any) -> None:
     """Loads the server, and prints what came of it."""
     import grpc
     from tensorflow_serving.apis import prediction_service_pb2_grpc as services

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from clients import Server, serving
+from clients import Started, serving
 from measuring import machine, table
 
 Answer = Callable[[bytes], dict[str, float]]
@@ -41,7 +41,7 @@ def keras_answers(run: Path, images: list[Path]) -> Iterator[dict[str, float]]:
         yield dict(zip(names, shares.tolist(), strict=True))
 
 
-def over_http(server: Server) -> tuple[Answer, Answer]:
+def over_http(server: Started) -> tuple[Answer, Answer]:
     """Returns who asks with base64 in JSON, and who asks with the file as it is."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
 
@@ -64,7 +64,7 @@ def over_http(server: Server) -> tuple[Answer, Answer]:
     return rest, plain
 
 
-def over_grpc(server: Server) -> Answer:
+def over_grpc(server: Started) -> Answer:
     """Returns who asks as a client of TensorFlow Serving does."""
     import grpc
     import tensorflow as tf

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -51,70 +50,72 @@ def write_saved_model(model: keras.Model, meaning: Meaning, folder: Path) -> Non
     Raises:
         OSError: If it cannot be written.
     """
-    size = int(model.input.shape[1])
-    # Traced once, and called by all signatures that read files.
-    reading = tf.function(lambda files: read_images(files, size), autograph=False)
-    both = keras.Model(model.input, [model.get_layer("logits").input, model.output])
-    # So is the network, by most; `explain` needs its gradients.
-    network = tf.function(
-        lambda pixels: both(pixels, training=False),
-        [tf.TensorSpec([None, size, size, 3], tf.uint8)],
-        autograph=False,
-    )
-
-    def answer_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels, errors = reading(image_bytes)
-        return meaning.answers_of_files(network(pixels)[1], errors)
-
-    def answer_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Resizing would leave pixels of the right size as they are, and take its time for it.
-        fitting = tf.reduce_all(tf.shape(pixels)[1:3] == size)
-        as_is = functools.partial(tf.ensure_shape, pixels, [None, size, size, 3])
-        fitted = tf.cond(fitting, as_is, lambda: resize_image(pixels, size))
-        # Not through `network`: what folds this signature wants all of it in one graph.
-        return meaning.answers(model(fitted, training=False))
-
-    def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels, errors = reading(image_bytes)
-        found = tf.cast(network(pixels)[0], tf.float32)
-        return {"features": tf.where((errors == "")[:, None], found, 0.0), "error": errors}
-
-    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        wanted = {EXAMPLE_KEY: tf.io.FixedLenFeature([], tf.string, "")}
-        said = answer_bytes(tf.io.parse_example(inputs, wanted)[EXAMPLE_KEY])
-        return {"classes": said["classes"], "scores": said["probabilities"]}
-
-    def read(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"pixels": read_image(image_bytes, size)}
-
+    of = _Signatures(model, meaning)
+    files = tf.TensorSpec([None], tf.string, "image_bytes")
     archive = keras.export.ExportArchive()
     archive.track(model)
-    files = [tf.TensorSpec([None], tf.string, "image_bytes")]
-    archive.add_endpoint("serving_default", answer_bytes, files)
+    archive.add_endpoint("serving_default", of.files, [files])
     any_pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, "pixels")
-    archive.add_endpoint("pixels", answer_pixels, [any_pixels])
-    archive.add_endpoint("features", features, files)
-    archive.add_endpoint("classify", classify, [tf.TensorSpec([None], tf.string, "inputs")])
+    archive.add_endpoint("pixels", of.pixels, [any_pixels])
+    archive.add_endpoint("features", of.features, [files])
+    archive.add_endpoint("classify", of.examples, [tf.TensorSpec([None], tf.string, "inputs")])
     explained = with_last_map(model)
     if explained is not None:
         of_class = tf.TensorSpec([None], tf.int32, "class_index")
-        explain = functools.partial(_explain, explained, reading, meaning)
-        archive.add_endpoint("explain", explain, [*files, of_class])
-    archive.add_endpoint("read", read, [tf.TensorSpec([], tf.string, "image_bytes")])
+        explain = functools.partial(of.explain, explained)
+        archive.add_endpoint("explain", explain, [files, of_class])
+    archive.add_endpoint("read", of.read, [tf.TensorSpec([], tf.string, "image_bytes")])
     archive.write_out(folder, verbose=False)
 
 
-def _explain(
-    explained: keras.Model,
-    reading: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
-    meaning: Meaning,
-    image_bytes: tf.Tensor,
-    class_index: tf.Tensor,
-) -> dict[str, tf.Tensor]:
-    pixels, errors = reading(image_bytes)
-    last, logits = explained(pixels, training=False)
-    found, chosen = heat(last, logits, class_index)
-    readable = errors == ""
-    names = tf.where(readable, tf.gather(list(meaning.class_names), chosen), "")
-    shown = tf.where(readable[:, None, None], found, 0.0)
-    return {"heat": shown, "label": names, "error": errors}
+class _Signatures:
+    """What a model is asked, as TensorFlow traces it."""
+
+    def __init__(self, model: keras.Model, meaning: Meaning) -> None:
+        size = int(model.input.shape[1])
+        self._model, self._meaning, self._size = model, meaning, size
+        # Traced once, and called by all signatures that read files.
+        self._read = tf.function(lambda files: read_images(files, size), autograph=False)
+        both = keras.Model(model.input, [model.get_layer("logits").input, model.output])
+        # So is the network, by most; `explain` needs its gradients.
+        self._network = tf.function(
+            lambda pixels: both(pixels, training=False),
+            [tf.TensorSpec([None, size, size, 3], tf.uint8)],
+            autograph=False,
+        )
+
+    def files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, errors = self._read(image_bytes)
+        return self._meaning.answers_of_files(self._network(pixels)[1], errors)
+
+    def pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Resizing would leave pixels of the right size as they are, and take its time for it.
+        fitting = tf.reduce_all(tf.shape(pixels)[1:3] == self._size)
+        as_is = functools.partial(tf.ensure_shape, pixels, [None, self._size, self._size, 3])
+        fitted = tf.cond(fitting, as_is, lambda: resize_image(pixels, self._size))
+        # Not through the shared network: what folds this signature wants all of it in one graph.
+        return self._meaning.answers(self._model(fitted, training=False))
+
+    def features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, errors = self._read(image_bytes)
+        found = tf.cast(self._network(pixels)[0], tf.float32)
+        return {"features": tf.where((errors == "")[:, None], found, 0.0), "error": errors}
+
+    def examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        wanted = {EXAMPLE_KEY: tf.io.FixedLenFeature([], tf.string, "")}
+        said = self.files(tf.io.parse_example(inputs, wanted)[EXAMPLE_KEY])
+        return {"classes": said["classes"], "scores": said["probabilities"]}
+
+    def explain(
+        self, explained: keras.Model, image_bytes: tf.Tensor, class_index: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        pixels, errors = self._read(image_bytes)
+        last, logits = explained(pixels, training=False)
+        found, chosen = heat(last, logits, class_index)
+        readable = errors == ""
+        names = tf.where(readable, tf.gather(list(self._meaning.class_names), chosen), "")
+        shown = tf.where(readable[:, None, None], found, 0.0)
+        return {"heat": shown, "label": names, "error": errors}
+
+    def read(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"pixels": read_image(image_bytes, self._size)}

@@ -15,7 +15,6 @@ from typing import Any
 import grpc
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -141,7 +140,7 @@ class Rpc:
             raise BadRequestError(f"metadata_field must be {_METADATA}")
         known = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in served.signatures.items():
-            known.signature_def[name].CopyFrom(to_signature(signature, SignatureDef()))
+            known.signature_def[name].CopyFrom(to_signature(signature))
         packed = Packed()
         packed.Pack(known)
         response = get_model_metadata_pb2.GetModelMetadataResponse(metadata={_METADATA: packed})

@@ -6,17 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
 from app.exports.loaded import Arrays
 from app.serving.catalogue import Model, Served, State
-
-_DTYPES = {
-    "string": "DT_STRING",
-    "uint8": "DT_UINT8",
-    "int32": "DT_INT32",
-    "float32": "DT_FLOAT",
-    "bool": "DT_BOOL",
-}
+from app.serving.wire import to_signature
 
 
 def status_to_json(versions: Mapping[int, State]) -> dict[str, Any]:
@@ -39,13 +33,11 @@ def status_to_json(versions: Mapping[int, State]) -> dict[str, Any]:
 def metadata_to_json(served: Served) -> dict[str, Any]:
     """Answers what signatures a version has, as TensorFlow Serving writes it."""
     signatures = {
-        name: {
-            **{
-                side: {key: _tensor_info(key, of) for key, of in signature[side].items()}
-                for side in ("inputs", "outputs")
-            },
-            "method_name": "tensorflow/serving/predict",
-        }
+        name: MessageToDict(
+            to_signature(signature),
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+        )
         for name, signature in served.signatures.items()
     }
     return {
@@ -55,18 +47,6 @@ def metadata_to_json(served: Served) -> dict[str, Any]:
             "version": str(served.number),
         },
         "metadata": {"signature_def": {"signature_def": signatures}},
-    }
-
-
-def _tensor_info(name: str, of: Mapping[str, Any]) -> dict[str, Any]:
-    shape = of["shape"]
-    return {
-        "dtype": _DTYPES.get(of["type"], "DT_INVALID"),
-        "tensor_shape": {
-            "dim": [{"size": str(size), "name": ""} for size in shape or ()],
-            "unknown_rank": shape is None,
-        },
-        "name": name,
     }
 
 

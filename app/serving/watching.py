@@ -108,14 +108,11 @@ class Watcher:
             _log.exception("%s version %d cannot be loaded", model.name, number)
             self._failed(model, number, f"it cannot be loaded: {type(error).__name__}")
             return False
-        old = model.versions.get(number)
+        replaced = [model.versions[number]] if number in model.versions else []
         model.versions[number] = served
         model.states[number] = State(AVAILABLE)
         _log.info("%s version %d is served", model.name, number)
-        if old is not None:
-            await _drained(old)
-            del old
-            await asyncio.to_thread(_give_back_memory)
+        await _retire(replaced)
         return True
 
     def _failed(self, model: Model, number: int, problem: str) -> None:
@@ -125,20 +122,20 @@ class Watcher:
 
     async def _let_go(self, model: Model, numbers: list[int]) -> None:
         for number in numbers:
-            old = model.versions.pop(number)
             self._seen.pop((model.name, number), None)
             model.states[number] = State(UNLOADING)
-            await _drained(old)
+            await _retire([model.versions.pop(number)])
             model.states[number] = State(END)
             _log.info("%s version %d is let go", model.name, number)
-            del old
-            await asyncio.to_thread(_give_back_memory)
 
 
-async def _drained(served: Served) -> None:
-    """Waits until nobody is being answered by a version that nobody finds any more."""
-    while served.requests:
+async def _retire(versions: list[Served]) -> None:
+    """Waits until nobody is answered any more by versions that nobody finds, and frees them."""
+    while any(each.requests for each in versions):
         await asyncio.sleep(_DRAINED_SECONDS)
+    if versions:
+        versions.clear()  # the last that held them
+        await asyncio.to_thread(_give_back_memory)
 
 
 def _versions(model: Model) -> dict[int, _Identity]:
@@ -224,6 +221,8 @@ def find_models(exports: list[Path]) -> list[Model]:
         if not folder.is_dir() or not _versions(model):
             what = "holds no export" if folder.is_dir() else "does not exist"
             raise ExportError(f"{path} {what}; `graft export RUN` prints where it wrote one")
+        if ":" in model.name:
+            raise ExportError(f"{folder}: no address can name a model with ':' in it; rename it")
         if model.name in models:
             raise ExportError(f"two exports are named {model.name}: rename the folder of one")
         models[model.name] = model

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 from app.exports.loaded import Arrays
 from app.serving.codec import check_rows, check_shape, inputs_of
@@ -85,15 +86,15 @@ def to_tensors(arrays: Arrays, wanted: list[str]) -> dict[str, Any]:
     }
 
 
-def to_signature(signature: Mapping[str, Any], into: Any) -> Any:
-    """Writes a signature into a `SignatureDef`, and returns it."""
+def to_signature(signature: Mapping[str, Any]) -> Any:
+    """Writes a signature as a `SignatureDef`."""
+    into = SignatureDef(method_name="tensorflow/serving/predict")
     for side in ("inputs", "outputs"):
         tensors = getattr(into, side)
         for name, of in signature[side].items():
             tensors[name].name = name
             tensors[name].dtype = tf.dtypes.as_dtype(of["type"]).as_datatype_enum
             tensors[name].tensor_shape.CopyFrom(tf.TensorShape(_known(of["shape"])).as_proto())
-    into.method_name = "tensorflow/serving/predict"
     return into
 
 

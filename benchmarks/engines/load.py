@@ -15,19 +15,16 @@ from pathlib import Path
 from typing import Any
 
 WARM_UP, BACK_OFF, PATIENCE = 1.0, 0.25, 60.0
-_HEAD = (
-    b"POST /classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: "
-)
 
 
-def request_of(image: bytes) -> bytes:
-    """Builds what is sent."""
-    return _HEAD + str(len(image)).encode() + b"\r\n\r\n" + image
+def request(path: str, body: bytes, kind: str = "image/jpeg") -> bytes:
+    """Writes a request; `kind` is what the body is."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Any:
-    """Returns status and body."""
-    writer.write(request)
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Reads an answer: its status and its body."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     if length := re.search(rb"content-length: *(\d+)", head):
         body = await reader.readexactly(int(length[1]))
@@ -46,8 +43,8 @@ async def client(port: int, requests: list[bytes], offset: int, end: float) -> l
         try:
             if writer is None:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            one = ask(reader, writer, requests[offset % len(requests)])
-            status, _ = await asyncio.wait_for(one, PATIENCE)
+            writer.write(requests[offset % len(requests)])
+            status, _ = await asyncio.wait_for(answer(reader), PATIENCE)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             status = 0
             if writer is not None:
@@ -68,7 +65,7 @@ def _at(times: list[float], share: float) -> float | None:
 
 async def load(port: int, clients: int, seconds: float, images: list[bytes]) -> dict[str, Any]:
     """Runs the clients."""
-    requests = [request_of(image) for image in images]
+    requests = [request("/classify", image) for image in images]
     begin, cpu = time.perf_counter() + WARM_UP, time.process_time()
     end = begin + seconds
     each = [client(port, requests, 7 * i, end) for i in range(clients)]
