@@ -19,7 +19,7 @@ def test_compact_has_between_one_and_one_and_a_half_million_parameters(base: ker
 @pytest.mark.parametrize("size", [32, 33, 50, 96])
 def test_any_size_from_32_gives_one_vector_an_image(size: int) -> None:
     features = build_compact(size)(np.zeros((2, size, size, 3), "float32"))
-    assert features.shape == (2, 368)
+    assert features.shape == (2, 736)
 
 
 def test_features_are_the_pooled_outputs_of_all_stages(base: keras.Model) -> None:
