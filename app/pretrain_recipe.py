@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from app import settings
-from app.errors import RecipeError
+from app.errors import RecipeError, RunError
 from app.kinds import Leaf
 from app.recipe_parts import Augmentation, between
 
@@ -161,3 +162,25 @@ def from_json(text: str) -> Pretraining:
     recipe = settings.from_json(Pretraining, text)
     check(recipe)
     return recipe
+
+
+def was_begun(recipe: Pretraining, directory: Path) -> bool:
+    """Tells whether pretraining was begun in a directory, and can be gone on with.
+
+    Raises:
+        RunError: If it was begun with another recipe.
+    """
+    file = directory / "recipe.json"
+    if not file.is_file():
+        return False
+    try:
+        found = from_json(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, RecipeError) as error:
+        raise RunError(f"{file} is no recipe of pretraining: {error}") from error
+    if found != recipe:
+        changed = "; ".join(settings.differences(found, recipe))
+        raise RunError(
+            f"{directory} was begun with another recipe ({changed}): go on with that one, or name"
+            " a new directory with --run-dir"
+        )
+    return True

@@ -10,7 +10,7 @@ from app import settings, verbs
 from app.commands import place_of
 from app.errors import RunError
 from app.explaining import say
-from app.pretrain_recipe import Pretraining, override
+from app.pretrain_recipe import Pretraining, override, was_begun
 from app.recipe_file import RecipeFile
 from app.run_directory import check_writable
 
@@ -35,7 +35,7 @@ def pretrain(
 
 
 def _check_place(recipe: Pretraining, place: Path | None, resume: str | None) -> None:
-    begun = place is not None and (place / "recipe.json").is_file()
+    begun = place is not None and was_begun(recipe, place)
     if resume is not None and not begun:
         raise RunError(
             f"{place} is no run: it has no recipe.json; `graft pretrain` prints the directory"

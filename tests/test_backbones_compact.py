@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from app.backbones.compact import build_compact
 
@@ -22,13 +23,32 @@ def test_any_size_from_32_gives_one_vector_an_image(size: int) -> None:
     assert features.shape == (2, 736)
 
 
-def test_features_are_the_pooled_outputs_of_all_stages(base: keras.Model) -> None:
+def test_features_are_mean_and_deviation_of_the_maps_of_all_stages(base: keras.Model) -> None:
     images = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype("float32")
     stages = [base.get_layer(f"stage{stage}_block2_relu").output for stage in (1, 2, 3, 4)]
     maps = keras.Model(base.input, stages)(images)
     assert [m.shape[1:] for m in maps] == [(48, 48, 32), (24, 24, 64), (12, 12, 112), (6, 6, 160)]
-    pooled = np.concatenate([np.mean(m, axis=(1, 2)) for m in maps], axis=-1)
-    np.testing.assert_allclose(base(images), pooled, rtol=1e-4, atol=1e-5)
+    pooled = [pool(m, axis=(1, 2)) for m in map(np.asarray, maps) for pool in (np.mean, np.std)]
+    np.testing.assert_allclose(base(images), np.concatenate(pooled, axis=-1), atol=2e-3)
+
+
+def test_half_precision_pools_in_whole_floats(base: keras.Model) -> None:
+    large = np.full((1, 32, 32, 3), 200.0, "float32")  # squares of what follows overflow
+    with_halves = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        features = np.asarray(build_compact(32)(large), "float32")
+    finally:
+        keras.config.set_dtype_policy(with_halves)
+    assert np.isfinite(features).all()
+
+
+def test_flat_images_have_finite_gradients(base: keras.Model) -> None:
+    flat = tf.zeros((1, 96, 96, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(flat)
+        loss = tf.reduce_sum(base(flat))
+    assert np.isfinite(tape.gradient(loss, flat)).all()
 
 
 def test_convolutions_are_plain_without_bias_and_he_normal(base: keras.Model) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from app import Augmentation, Pretraining, Unlabelled
-from app.errors import RecipeError
-from app.pretrain_recipe import check, from_json, override
+from app.errors import RecipeError, RunError
+from app.pretrain_recipe import check, from_json, override, was_begun
 from app.settings import to_json
 
 GENERATED = Pretraining(name="a", data=Unlabelled(generated=1.0))
@@ -49,3 +50,14 @@ def test_what_makes_no_sense_is_refused(recipe: Pretraining, answer: str) -> Non
 def test_a_setting_that_there_is_not_is_answered_with_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"a has no setting 'step'\. Did you mean 'steps'"):
         override(GENERATED, {"step": 3})
+
+
+def test_a_directory_of_another_recipe_is_told_from_one_to_go_on_with(tmp_path: Path) -> None:
+    assert not was_begun(GENERATED, tmp_path)
+    (tmp_path / "recipe.json").write_text(to_json(GENERATED))
+    assert was_begun(GENERATED, tmp_path)
+    with pytest.raises(RunError, match=r"was begun with another recipe \(steps: 2000 -> 5\)"):
+        was_begun(replace(GENERATED, steps=5), tmp_path)
+    (tmp_path / "recipe.json").write_bytes(b"\xff{")
+    with pytest.raises(RunError, match=r"recipe\.json is no recipe of pretraining"):
+        was_begun(GENERATED, tmp_path)

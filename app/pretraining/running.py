@@ -21,11 +21,11 @@ from app.data.index import Image
 from app.data.labelled import readable
 from app.data.photographs import PHOTOGRAPHS, SOURCE, photographs
 from app.data.sources import list_unlabelled
-from app.errors import DataError, EngineError, RecipeError, RunError
+from app.errors import DataError, EngineError
 from app.files import whole_file, write_whole
 from app.manifest import surroundings
 from app.models import uncompiled
-from app.pretrain_recipe import Pretraining, check, from_json
+from app.pretrain_recipe import Pretraining, check, was_begun
 from app.pretraining.descriptors import Descriptors, learn_descriptors, load_descriptors
 from app.pretraining.fusing import with_fused_norms
 from app.pretraining.instances import Files, Instances, Regions
@@ -34,7 +34,7 @@ from app.pretraining.networks import build_network
 from app.pretraining.probing import Probe, read_probe
 from app.pretraining.views import Views
 from app.run_directory import new_place
-from app.settings import differences, to_json
+from app.settings import to_json
 from app.training import devices
 from app.training.checkpoints import Checkpoints
 from app.working import locked, logged, said_if_stopped
@@ -81,7 +81,7 @@ def pretrain(recipe: Pretraining, directory: Path | None = None) -> Pretrained:
             the features collapse.
     """
     check(recipe)
-    begun = opened(recipe, directory)
+    begun = Pretrained(directory, recipe) if directory and was_begun(recipe, directory) else None
     if begun and begun.model.is_file():
         _log.info("%s is finished: nothing is left to do", begun.directory)
         return begun
@@ -101,26 +101,6 @@ def pretrain(recipe: Pretraining, directory: Path | None = None) -> Pretrained:
         with whole_file(started.model) as temporary:
             uncompiled(base).save(temporary)
     return started
-
-
-def opened(recipe: Pretraining, directory: Path | None) -> Pretrained | None:
-    """Opens what was begun with a recipe in a directory; None if nothing was.
-
-    Raises:
-        RunError: If it was begun with another recipe.
-    """
-    if directory is None or not (file := directory / "recipe.json").is_file():
-        return None
-    try:
-        found = from_json(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, RecipeError) as error:
-        raise RunError(f"{file} is no recipe of pretraining: {error}") from error
-    if found != recipe:
-        raise RunError(
-            f"{directory} was begun with another recipe ({'; '.join(differences(found, recipe))}):"
-            " go on with that one, or name a new directory with --run-dir"
-        )
-    return Pretrained(directory, recipe)
 
 
 def _learn(
