@@ -173,6 +173,7 @@ def test_a_coarse_format_is_refused_with_a_layer_too(
         export(finished, tmp_path, Request(("litert",)))
 
 
+@pytest.mark.slow
 def test_formats_of_a_model_in_half_precision_answer_dark_photographs_as_it_does(
     tmp_path: Path,
 ) -> None:
@@ -258,6 +259,7 @@ def test_a_damaged_card_is_said_in_one_line_after_the_hashes(
     ]
 
 
+@pytest.mark.slow
 def test_a_full_disk_within_tensorflow_is_one_line(finished: Run, tmp_path: Path) -> None:
     code = (
         "import resource, sys\nfrom app.cli import graft\n"

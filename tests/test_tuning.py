@@ -229,6 +229,7 @@ def test_twenty_kills_at_random_instants_change_nothing(
     assert same(found, whole)
 
 
+@pytest.mark.slow
 def test_two_workers_end_with_the_trials_of_one(
     searched: tuple[subprocess.CompletedProcess[str], Path], folder: Path
 ) -> None:
