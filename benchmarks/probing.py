@@ -31,6 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from app.backbones.build import build_backbone, scale_pixels
+from app.backbones.compact import WIDTHS
 from app.backbones.table import find_backbone
 from app.backbones.weights import EMBEDDED
 from app.data.generated import generate
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=96, help="of compact, in pixels")
+    parser.add_argument("--means", action="store_true", help="of compact also without deviations")
     parser.add_argument("--only", action="store_true", help="nothing but --weights")
     asked = parser.parse_args()
     named = dict(each.split("=", 1) for each in asked.weights)
@@ -59,6 +61,12 @@ def main() -> None:
         name: (network("compact", asked.image_size, file), asked.image_size)
         for name, file in named.items()
     }
+    if asked.means:
+        of_compact = [*named, *({"random weights", "embedded"} & set(extractors))]
+        extractors |= {
+            f"{name}, means alone": (means_of(extractors[name][0]), asked.image_size)
+            for name in of_compact
+        }
     print(f"{machine()}; {asked.seeds} seeds, medians with least and most\n")
     rows = []
     for name, (extract, size) in extractors.items():
@@ -102,6 +110,15 @@ def network(name: str, size: int, weights: str) -> Extract:
     return lambda images: np.concatenate(
         [forward(tf.constant(images[k : k + 16])) for k in range(0, len(images), 16)]
     )
+
+
+def means_of(extract: Extract) -> Extract:
+    """Leaves out the deviations that the compact network tells of each map after its means."""
+    starts = np.cumsum([0, *(2 * width for width in WIDTHS)])
+    columns = np.concatenate(
+        [np.arange(start, start + width) for start, width in zip(starts, WIDTHS, strict=False)]
+    )
+    return lambda images: extract(images)[:, columns]
 
 
 def gradients_and_colors(images: np.ndarray) -> np.ndarray:

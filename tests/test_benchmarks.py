@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+from app.backbones.compact import build_compact
 from tests.conftest import MATERIAL, ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -21,6 +23,7 @@ import comparing  # noqa: E402  # see above
 import generating  # noqa: E402  # see above
 import measuring  # noqa: E402  # see above
 import methods  # noqa: E402  # see above
+import probing  # noqa: E402  # see above
 import scaling  # noqa: E402  # see above
 import strong  # noqa: E402  # see above
 import tuning_trials  # noqa: E402  # see above
@@ -240,3 +243,12 @@ def test_the_strong_baseline_is_as_strong_as_it_was_measured_to_be() -> None:
 def test_there_are_twenty_different_trials() -> None:
     grid = {(rate, dropout) for dropout in tuning_trials.DROPOUTS for rate in tuning_trials.RATES}
     assert len(grid) == 20
+
+
+def test_means_of_the_compact_network_are_told_from_its_deviations() -> None:
+    base = build_compact(32)
+    means = [layer.output for layer in base.layers if layer.name.endswith("_mean")]
+    both = keras.Model(base.input, [base.output, keras.layers.Concatenate()(means)])
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+    features, wanted = (np.asarray(each) for each in both(images))
+    np.testing.assert_array_equal(probing.means_of(lambda _: features)(images), wanted)

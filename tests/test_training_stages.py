@@ -137,7 +137,7 @@ def test_a_stage_that_brings_nothing_leaves_the_weights_of_the_one_before(
     warm_up = {"warm_up": Stage(epochs=3, learning_rate=0.01)}
     each.train(warm_up)
     before = weights(each.model)
-    ruinous = Stage(epochs=1, learning_rate=50.0, optimizer="sgd", unfreeze="top:2")
+    ruinous = Stage(epochs=1, learning_rate=5.0, optimizer="sgd", unfreeze="top:2")
     with caplog.at_level("INFO", "graft"):
         each.train(warm_up | {"fine_tune": ruinous})
     assert weights(each.model) == before
