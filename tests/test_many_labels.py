@@ -72,7 +72,7 @@ def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         backbone="compact",
         weights="none",
         head=Head(dropout=0.0),
-        stages={"train": Stage(epochs=15, learning_rate=0.03)},
+        stages={"train": Stage(epochs=15, learning_rate=0.01)},
     )
     return run(recipe, tmp_path_factory.mktemp("runs") / "pictures")
 
