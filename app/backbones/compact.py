@@ -49,8 +49,7 @@ def _pooled(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Joins mean and standard deviation over the map, `[n, 2 channels]`."""
     mean = layers.GlobalAveragePooling2D(name=f"{name}_mean")(x)
     # Whole floats: half ones overflow. A little is added, for a root is infinitely steep at 0.
-    whole = layers.Activation("linear", dtype="float32", name=f"{name}_whole")(x)
-    deviation = ops.sqrt(ops.var(whole, axis=(1, 2)) + 1e-5)
+    deviation = ops.sqrt(ops.var(ops.cast(x, "float32"), axis=(1, 2)) + 1e-5)
     return layers.Concatenate(name=name)([mean, deviation])
 
 
