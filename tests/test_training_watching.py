@@ -25,11 +25,8 @@ COMPACT = find_backbone("compact")
 def fit(folder: Path, epochs: int = 2) -> tuple[keras.Model, Watch]:
     random = np.random.default_rng(0)
     pixels, labels = random.integers(0, 256, (16, 32, 32, 3), "uint8"), random.integers(0, 3, 16)
-    keras.utils.set_random_seed(0)
     base, _ = build_backbone(COMPACT, 32, "none")
     model = build_model(COMPACT, base, Head(units=(8,), activation="tanh"), 3, 0)
-    hidden = model.get_layer("hidden_1")
-    hidden.kernel.assign(0.05 * hidden.kernel)  # or its units are saturated, and learn nothing
     unfreeze(model, COMPACT, "head")
     compile_for(model, COMPACT, Stage(learning_rate=1e-4), Task((5, 5, 6), 16), 2)
     history = History(folder / "history.csv")
@@ -57,7 +54,11 @@ def shown(folder: Path) -> dict[str, list[float]]:
     }
 
 
-def test_curves_and_signals_of_every_layer_are_shown(tmp_path: Path) -> None:
+def test_curves_and_signals_of_every_layer_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "BUDGET", 1e9)  # or on a busy machine an epoch is left out
+    keras.utils.set_random_seed(0)  # with some weights all hidden units are saturated
     model, _ = fit(tmp_path)
     found = shown(tmp_path)
     assert {"loss", "accuracy", "validation_loss", "validation_accuracy"} <= set(found)
