@@ -46,8 +46,7 @@ def test_what_is_no_feature_map_is_normalised_by_keras(shape: tuple[int, ...]) -
 def test_a_network_with_fused_norms_answers_as_before_and_gives_its_weights_back() -> None:
     base = build_compact(32)
     copy = with_fused_norms(base)
-    # What is saved of the network needs no layer of graft.
-    assert {type(each).__module__.split(".")[0] for each in base.layers} == {"keras"}
+    assert not any(isinstance(each, FusedBatchNormalization) for each in base.layers)
     norms = [each for each in copy.layers if isinstance(each, FusedBatchNormalization)]
     assert len(norms) == sum("bn" in each.name for each in base.layers)
     pixels = np.random.default_rng(2).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)

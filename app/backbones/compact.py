@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -10,6 +12,22 @@ BLOCKS_PER_STAGE = 2
 # Keras's 0.99 takes hundreds of steps to forget the first ones; a few hundred images give
 # some dozens an epoch, and until then validation sees statistics of the first.
 BATCH_NORM_MOMENTUM = 0.9
+
+
+@keras.saving.register_keras_serializable("graft")
+class StatisticsPooling2D(layers.Layer):  # type: ignore[misc]  # keras is untyped
+    """Joins mean and standard deviation of every map, `[n, h, w, channels]` to `[n, 2 channels]`.
+
+    Both are taken in 32 bits or more, for squares of half floats overflow.
+    """
+
+    def call(self, maps: Any) -> Any:
+        """Means first, in the layer's precision."""
+        whole = ops.cast(maps, keras.backend.result_type(maps.dtype, "float32"))
+        mean, variance = ops.moments(whole, axes=(1, 2))
+        # A little is added: the root is infinitely steep at 0.
+        joined = ops.concatenate([mean, ops.sqrt(variance + 1e-5)], axis=-1)
+        return ops.cast(joined, self.compute_dtype)
 
 
 def build_compact(image_size: int) -> keras.Model:
@@ -41,16 +59,11 @@ def build_compact(image_size: int) -> keras.Model:
             stride = 2 if stage > 1 and block == 1 else 1
             x = _residual(x, width, f"stage{stage}_block{block}", stride)
         stages.append(x)
-    pooled = [_pooled(x, f"features_stage{stage}") for stage, x in enumerate(stages, start=1)]
+    pooled = [
+        StatisticsPooling2D(name=f"features_stage{stage}")(x)
+        for stage, x in enumerate(stages, start=1)
+    ]
     return keras.Model(pixels, layers.Concatenate(name="features_joined")(pooled), name="backbone")
-
-
-def _pooled(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Joins mean and standard deviation over the map, `[n, 2 channels]`."""
-    mean = layers.GlobalAveragePooling2D(name=f"{name}_mean")(x)
-    # Whole floats: half ones overflow. A little is added, for a root is infinitely steep at 0.
-    deviation = ops.sqrt(ops.var(ops.cast(x, "float32"), axis=(1, 2)) + 1e-5)
-    return layers.Concatenate(name=name)([mean, deviation])
 
 
 def _residual(x: keras.KerasTensor, width: int, name: str, stride: int) -> keras.KerasTensor:

@@ -1,4 +1,4 @@
-"""BatchNorm as one operation of TensorFlow, which on a CPU is most of what it can be spared."""
+"""BatchNorm as one operation of TensorFlow: on a CPU most of its cost is saved."""
 
 from __future__ import annotations
 
