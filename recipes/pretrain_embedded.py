@@ -22,7 +22,7 @@ recipe = Pretraining(
     steps=3_000,
     learning_rate=2e-3,
     weight_decay=0.01,
-    # Three times as fast on CPUs that multiply bfloat16 (AMX); on others, leave it out.
+    # Faster on CPUs that multiply bfloat16 (AMX); on others slower: leave it out.
     precision="mixed_bfloat16",
     threads=2,
 )

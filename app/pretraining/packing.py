@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 
+import app.backbones.compact  # noqa: F401  # its layer is known to Keras only once imported
 from app.backbones.loading import pack
 from app.backbones.weights import EMBEDDED
 from app.errors import WeightsError
