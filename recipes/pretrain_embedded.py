@@ -19,7 +19,7 @@ recipe = Pretraining(
     # Edges, colours and patches are to be read off the features, too: they tell what contrast does
     # not, see docs/pretraining.md.
     descriptors=3.0,
-    steps=3_000,
+    steps=10_000,
     learning_rate=2e-3,
     weight_decay=0.01,
     # Faster on CPUs that multiply bfloat16 (AMX); on others slower: leave it out.
