@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -77,6 +78,20 @@ def finished(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from app import run
 
     return run(tiny, tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def exported(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Version 1 of an export of `finished`; read only."""
+    from app import export
+
+    return export(finished, tmp_path_factory.mktemp("saved_models"))
+
+
+@pytest.fixture
+def copied(exported: Path, tmp_path: Path) -> Path:
+    """The same, to be spoiled: `tiny/1` in the folder of the test."""
+    return shutil.copytree(exported, tmp_path / "tiny" / "1")
 
 
 @pytest.fixture

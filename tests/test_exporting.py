@@ -310,8 +310,8 @@ def test_the_recipe_in_an_export_is_that_of_the_run(exported: Path, finished: Ru
     assert override(found, {"data.source": finished.recipe.data.source}) == finished.recipe
 
 
-def test_hashes_tell_what_has_changed(finished: Run, tmp_path: Path) -> None:
-    version = export(finished, tmp_path)
+def test_hashes_tell_what_has_changed(copied: Path) -> None:
+    version = copied
     assert differences(version) == []
     done = subprocess.run(["sha256sum", "-c", SUMS], cwd=version, capture_output=True, check=False)
     assert done.returncode == 0
@@ -329,11 +329,11 @@ def test_hashes_tell_what_has_changed(finished: Run, tmp_path: Path) -> None:
 
 
 def test_inspect_prints_the_card_and_answers_no_for_changed_files(
-    finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from app.export_command import inspect
 
-    version = export(finished, tmp_path)
+    version = copied
     assert inspect(version.parent) == 0
     said = capsys.readouterr().out
     assert said.startswith("# tiny, version 1\n")

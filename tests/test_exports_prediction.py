@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from app import Run, export
+from app import Run
 from app.errors import ExportError
 from app.exports.loaded import BATCH, at_once
 from app.exports.many import Predictor
@@ -58,14 +58,14 @@ print(*peaks)
 """
 
 
-@pytest.fixture(scope="module")
-def folder(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(finished, tmp_path_factory.mktemp("saved_models")).parent
+@pytest.fixture
+def folder(exported: Path) -> Path:
+    return exported.parent
 
 
 @pytest.fixture(scope="module")
-def loaded(folder: Path) -> Export:
-    return Export(folder)
+def loaded(exported: Path) -> Export:
+    return Export(exported.parent)
 
 
 def test_the_highest_version_of_a_folder_answers(folder: Path, loaded: Export) -> None:

@@ -39,11 +39,6 @@ print(json.dumps(rows))
 """
 
 
-@pytest.fixture(scope="module")
-def exported(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(finished, tmp_path_factory.mktemp("saved_models"))
-
-
 def answers(run: Run) -> list[dict[str, str]]:
     with run.predictions.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -113,13 +108,14 @@ def test_pixels_of_any_size_are_resized_as_files_are(finished: Run, exported: Pa
     )
 
 
-def test_versions_count_up_and_none_is_overwritten(finished: Run, tmp_path: Path) -> None:
-    first = export(finished, tmp_path)
-    written = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
+def test_versions_count_up_and_none_is_overwritten(
+    finished: Run, exported: Path, copied: Path, tmp_path: Path
+) -> None:
+    assert exported.parts[-2:] == ("tiny", "1")
+    written = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
     (tmp_path / "tiny" / "notes").mkdir()
-    second = export(finished, tmp_path)
-    assert [first, second] == [tmp_path / "tiny" / "1", tmp_path / "tiny" / "2"]
-    assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == written
+    assert export(finished, tmp_path) == tmp_path / "tiny" / "2"
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == written
 
 
 def test_the_export_says_which_run_it_came_from(finished: Run, exported: Path) -> None:

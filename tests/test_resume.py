@@ -215,6 +215,7 @@ def test_torn_and_flipped_checkpoints_change_no_bit(
         shutil.copytree(whole, fresh / "run")
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_with_the_last_checkpoint_intact(
     never_killed: tuple[Path, str], fresh: Path
 ) -> None:

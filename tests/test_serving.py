@@ -28,19 +28,14 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from app import Run, export
+from app import Run
 from app.serving.limits import Limits
 from tests.serving import Server, answer_on, serving
 
 
 @pytest.fixture(scope="module")
-def version(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(finished, tmp_path_factory.mktemp("saved_models"))
-
-
-@pytest.fixture(scope="module")
-def server(version: Path) -> Iterator[Server]:
-    with serving(version.parent) as one:
+def server(exported: Path) -> Iterator[Server]:
+    with serving(exported.parent) as one:
         yield one
 
 
@@ -61,9 +56,9 @@ def files(finished: Run) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def wanted(version: Path, files: list[bytes]) -> dict[str, np.ndarray]:
+def wanted(exported: Path, files: list[bytes]) -> dict[str, np.ndarray]:
     """What the SavedModel says of the files, asked by TensorFlow."""
-    answer = tf.saved_model.load(str(version)).signatures["serving_default"]
+    answer = tf.saved_model.load(str(exported)).signatures["serving_default"]
     return {name: each.numpy() for name, each in answer(tf.constant(files)).items()}
 
 
@@ -129,12 +124,12 @@ def test_grpc_answers_as_the_saved_model_does(
 
 
 def test_a_file_that_cannot_be_read_spoils_no_other(
-    server: Server, version: Path, files: list[bytes]
+    server: Server, exported: Path, files: list[bytes]
 ) -> None:
     asked = {"instances": [b64(files[0]), b64(b"no image"), b64(files[1][:100])]}
     rows = server.post("/v1/models/tiny:predict", asked)[1]["predictions"]
     assert [bool(row["error"]) for row in rows] == [False, True, True]
-    answer = tf.saved_model.load(str(version)).signatures["serving_default"]
+    answer = tf.saved_model.load(str(exported)).signatures["serving_default"]
     said = answer(tf.constant([b"no image"]))
     assert rows[1]["label"] == said["label"].numpy()[0].decode() == ""
     assert rows[1]["probabilities"] == said["probabilities"].numpy()[0].tolist()
@@ -406,10 +401,10 @@ def test_an_image_bomb_is_refused_by_what_its_header_says(server: Server) -> Non
     assert server.megabytes - before < 100
 
 
-def test_no_request_reads_a_file(server: Server, version: Path) -> None:
-    for path in ("/page.css/../openapi.json", "/..%2fcard.json", f"/{version}/saved_model.pb"):
+def test_no_request_reads_a_file(server: Server, exported: Path) -> None:
+    for path in ("/page.css/../openapi.json", "/..%2fcard.json", f"/{exported}/saved_model.pb"):
         assert server.get(path)[0] == 404
-    status, told = server.post("/classify", str(version / "saved_model.pb").encode())
+    status, told = server.post("/classify", str(exported / "saved_model.pb").encode())
     assert status == 400
     assert "no image" in told["error"]
 
@@ -436,8 +431,8 @@ def large_image(side: int = 3000) -> bytes:
     return file.getvalue()
 
 
-def test_stopping_answers_what_has_come_in(version: Path) -> None:
-    with serving(version.parent) as server, server.connect() as one:
+def test_stopping_answers_what_has_come_in(exported: Path) -> None:
+    with serving(exported.parent) as server, server.connect() as one:
         body = large_image()
         head = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
         one.sendall(head + body)
@@ -449,9 +444,9 @@ def test_stopping_answers_what_has_come_in(version: Path) -> None:
 
 
 def test_while_it_stops_it_is_not_ready_and_still_answers(
-    version: Path, files: list[bytes]
+    exported: Path, files: list[bytes]
 ) -> None:
-    with serving(version.parent) as server:
+    with serving(exported.parent) as server:
         assert server.get("/readyz")[0] == 200
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
@@ -461,21 +456,21 @@ def test_while_it_stops_it_is_not_ready_and_still_answers(
         assert server.process.wait(60) == 0
 
 
-def test_a_request_that_comes_too_late_is_told_so(version: Path, files: list[bytes]) -> None:
-    with serving(version.parent, "--deadline", "0.001") as server:
+def test_a_request_that_comes_too_late_is_told_so(exported: Path, files: list[bytes]) -> None:
+    with serving(exported.parent, "--deadline", "0.001") as server:
         status, told = server.post("/classify", files[0])
         assert (status, told) == (504, {"error": "the deadline passed while the request waited"})
 
 
-def test_ctrl_c_stops_it_without_a_traceback(version: Path) -> None:
-    with serving(version.parent) as server:
+def test_ctrl_c_stops_it_without_a_traceback(exported: Path) -> None:
+    with serving(exported.parent) as server:
         assert server.stop(signal.SIGINT) == 0
         assert server.process.stdout
         assert "Traceback" not in server.process.stdout.read()
 
 
-def test_a_full_queue_is_said_at_once(version: Path) -> None:
-    with serving(version.parent, "--queue", "2") as server, ThreadPoolExecutor(8) as clients:
+def test_a_full_queue_is_said_at_once(exported: Path) -> None:
+    with serving(exported.parent, "--queue", "2") as server, ThreadPoolExecutor(8) as clients:
         rows = {"instances": [b64(b"x")] * 3}
         assert server.post("/v1/models/tiny:predict", rows)[0] == 413
         large = [large_image(1500)] * 8

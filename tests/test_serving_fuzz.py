@@ -31,7 +31,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import classification_pb2, get_model_metadata_pb2, predict_pb2
 
-from app import Run, export
+from app import Run
 from tests.serving import Server, serving
 
 MIB = 1 << 20
@@ -77,18 +77,13 @@ class Target:
         assert "Traceback" not in (text := self.printed.decode(errors="replace")), text[-3000:]
 
 
-@pytest.fixture(scope="module")
-def version(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(finished, tmp_path_factory.mktemp("saved_models"))
-
-
 @pytest.fixture
-def target(version: Path, finished: Run) -> Iterator[Target]:
+def target(exported: Path, finished: Run) -> Iterator[Target]:
     file = finished.test_images()[0].read_bytes()
-    answer = tf.saved_model.load(str(version)).signatures["serving_default"]
+    answer = tf.saved_model.load(str(exported)).signatures["serving_default"]
     wanted = answer(tf.constant([file]))["probabilities"].numpy()[0]
     options = [("grpc.max_send_message_length", -1)]
-    with serving(version.parent) as server:
+    with serving(exported.parent) as server:
         assert server.process.stdout
         # A pipe that nobody reads would fill, and keep the server waiting.
         pipe, printed = os.dup(server.process.stdout.fileno()), bytearray()

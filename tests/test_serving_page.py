@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import Run, export
 from tests.browser import Browser, find_browser, until
 from tests.conftest import COLOURS
 from tests.page_faults import Faulty, Reply, describe
@@ -43,9 +42,9 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def folder(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the versions that the real server serves."""
-    return export(finished, tmp_path_factory.mktemp("saved_models")).parent
+    return shutil.copytree(exported, tmp_path_factory.mktemp("served") / "tiny" / "1").parent
 
 
 @pytest.fixture(scope="module")

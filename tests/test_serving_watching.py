@@ -22,11 +22,6 @@ from tests.serving import Server, clients, serving
 
 
 @pytest.fixture(scope="module")
-def plain(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(finished, tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="module")
 def careful(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Answers `unsure`, too: so an answer tells which version it is of."""
     return export(finished, tmp_path_factory.mktemp("careful"), Request(unsure_below=0.999))
@@ -38,9 +33,8 @@ def photo(finished: Run) -> bytes:
 
 
 @pytest.fixture
-def folder(plain: Path, tmp_path: Path) -> Path:
-    shutil.copytree(plain, tmp_path / "tiny" / "1")
-    return tmp_path / "tiny"
+def folder(copied: Path) -> Path:
+    return copied.parent
 
 
 @pytest.fixture
@@ -80,7 +74,7 @@ def damaged(version: Path) -> None:
 
 
 def test_versions_come_and_go_under_load_without_a_failed_request(
-    server: Server, folder: Path, careful: Path, plain: Path, photo: bytes
+    server: Server, folder: Path, careful: Path, exported: Path, photo: bytes
 ) -> None:
     answers: list[tuple[int, Any]] = []
     stop = threading.Event()
@@ -95,7 +89,7 @@ def test_versions_come_and_go_under_load_without_a_failed_request(
         try:
             put(careful, folder / "2")
             until(lambda: newest(server) == "2")
-            put(plain, folder / "10")
+            put(exported, folder / "10")
             until(lambda: newest(server) == "10")
             shutil.rmtree(folder / "10")  # back to the one before
             until(lambda: newest(server) == "2")
@@ -148,11 +142,11 @@ def test_the_last_version_goes_on_when_its_folder_is_emptied(
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_versions(
-    server: Server, folder: Path, careful: Path, plain: Path
+    server: Server, folder: Path, careful: Path, exported: Path
 ) -> None:
     held = []
     for number in range(2, 22):
-        put((plain, careful)[number % 2], folder / str(number))
+        put((exported, careful)[number % 2], folder / str(number))
         until(lambda wanted=number: newest(server) == str(wanted))
         until(lambda wanted=number: states(server)[str(wanted - 1)] == "END")
         shutil.rmtree(folder / str(number - 1))

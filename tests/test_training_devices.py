@@ -90,6 +90,7 @@ def test_batches_are_left_where_they_are_without_one_device_alone() -> None:
     assert devices.sent_ahead(batches, ["GPU:0", "GPU:1"]) is batches
 
 
+@pytest.mark.slow
 def test_a_device_beside_the_cpu_gets_its_batches_ahead_and_makes_several_steps_at_once(
     tiny: Recipe, finished: Run, python: Callable, tmp_path: Path
 ) -> None:

@@ -239,6 +239,7 @@ def test_two_workers_end_with_the_trials_of_one(
     assert same(trials_in(folder / "two"), trials_in(place))
 
 
+@pytest.mark.slow
 def test_a_chief_and_a_worker_of_another_machine_end_with_the_trials_of_one(
     searched: tuple[subprocess.CompletedProcess[str], Path],
     folder: Path,
@@ -317,6 +318,7 @@ def test_an_algorithm_whose_package_is_absent_is_refused_at_once(
     assert request.read_request(recipe, folder / "small.py", "random").trials == 30
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_a_search_stops_in_one_line_and_goes_on_afterwards(
     searched: tuple[subprocess.CompletedProcess[str], Path], folder: Path
 ) -> None:
