@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.backbones.licences import licence_of
+from app.backbones.weights import is_embedded
 from app.data.sources import SEPARATOR
 from app.errors import RunError
 from app.exports.calibration import calibration_error, cooled
@@ -43,9 +44,7 @@ def describe(
         RunError: If the predictions of the run cannot be read.
     """
     manifest, metrics = run.manifest, run.metrics
-    # Not where things lie on this machine: an export is handed on.
-    source = manifest["weights"]["source"]
-    weights = source if source in ("imagenet", "none", "embedded") else _FILE
+    weights = name_of_weights(manifest["weights"]["source"], manifest["weights"]["file"])
     card = {
         "name": run.recipe.name,
         "version": version,
@@ -72,9 +71,24 @@ def describe(
     }
     if weights == _FILE:
         card["reproduce"] += " --weights FILE"
-        card["recipe"]["weights"] = "imagenet"
+    card["recipe"]["weights"] = "imagenet" if weights == _FILE else weights
     card["recipe"]["data"]["source"] = ""
     return {**card, "limits": limits(card)}
+
+
+def name_of_weights(source: str, file: str | None) -> str:
+    """Names weights as anybody can ask for them, not where they lie: an export is handed on.
+
+    Args:
+        source: As the manifest of a run has it.
+        file: Likewise.
+
+    Returns:
+        Of those that graft ships the version, for `embedded` is another one in a later graft.
+    """
+    if file and is_embedded(source):
+        return Path(file).stem
+    return source if source in ("imagenet", "none") else _FILE
 
 
 def _shown(measured: dict[str, Any]) -> dict[str, Any]:

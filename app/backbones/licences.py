@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from app.backbones.weights import is_embedded
+
 # By the beginning of a backbone's name, the longest that fits. Source: the repositories and
 # pages that the weights of keras.applications were converted from.
 _PUBLISHED = {
@@ -24,11 +26,12 @@ def licence_of(backbone: str, weights: str) -> str:
 
     Args:
         backbone: Its name in graft.
-        weights: As the manifest of a run has it: `imagenet`, `none`, `embedded`, or a file.
+        weights: As the manifest of a run has it: `imagenet`, `none`, `embedded` or a version
+            of it, or a file.
     """
     if weights == "none":
         return "no weights of others: the run began with random ones"
-    if weights not in ("imagenet", "embedded"):
+    if weights != "imagenet" and not is_embedded(weights):
         return "weights from a file, whose licence graft does not know"
     known = [name for name in _PUBLISHED if backbone.startswith(name)]
     if backbone.startswith("resnet") and backbone.endswith("_v2"):
