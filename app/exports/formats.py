@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from app.backbones.copying import copy_weights
 from app.errors import ExportError
 from app.exports.request import FORMATS
 from app.working import talk_held_back
@@ -109,7 +110,7 @@ def in_float32(model: keras.Model) -> keras.Model:
         return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
 
     copy = keras.models.clone_model(model, clone_function=whole, recursive=True)
-    copy.set_weights(model.get_weights())
+    copy_weights(model, copy)
     return copy
 
 

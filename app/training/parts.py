@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.backbones.copying import copy_weights
+
 
 def plain_copy(model: keras.Model) -> keras.Model:
     """Copies a model with its weights, without dropout and penalties.
@@ -89,7 +91,7 @@ def _copied(model: keras.Model, clone: Any) -> keras.Model:
     # Of what was compiled nothing is copied: the optimizer of another model would not do.
     bare = keras.Model(model.input, model.output, name=model.name)
     copy = keras.models.clone_model(bare, clone_function=clone, recursive=True)
-    copy.set_weights(model.get_weights())
+    copy_weights(model, copy)
     return copy
 
 
