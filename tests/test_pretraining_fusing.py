@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from app.backbones.build import build_backbone
 from app.backbones.compact import build_compact
-from app.pretraining.fusing import FusedBatchNormalization, with_fused_norms
+from app.backbones.table import find_backbone
+from app.pretraining.collapse import spread_of
+from app.pretraining.fusing import MOST_MOMENTUM, FusedBatchNormalization, copy_to_train
 
 MAPS = np.random.default_rng(0).normal(2.0, 3.0, (8, 5, 6, 4)).astype(np.float32)
 
@@ -43,9 +46,9 @@ def test_what_is_no_feature_map_is_normalised_by_keras(shape: tuple[int, ...]) -
     np.testing.assert_allclose(found, keras.layers.BatchNormalization()(rows, training=True))
 
 
-def test_a_network_with_fused_norms_answers_as_before_and_gives_its_weights_back() -> None:
+def test_the_copy_answers_as_before_and_gives_its_weights_back() -> None:
     base = build_compact(32)
-    copy = with_fused_norms(base)
+    copy = copy_to_train(base)
     assert not any(isinstance(each, FusedBatchNormalization) for each in base.layers)
     norms = [each for each in copy.layers if isinstance(each, FusedBatchNormalization)]
     assert len(norms) == sum("bn" in each.name for each in base.layers)
@@ -55,3 +58,24 @@ def test_a_network_with_fused_norms_answers_as_before_and_gives_its_weights_back
     assert not np.allclose(copy(pixels, training=False), base(pixels, training=False))
     base.set_weights(copy.get_weights())
     np.testing.assert_allclose(copy(pixels, training=False), base(pixels, training=False))
+
+
+def test_statistics_of_the_copy_are_soon_those_of_the_last_steps() -> None:
+    base = build_backbone(find_backbone("mobilenet_v2_035"), 32, "none")[0]
+    copy = copy_to_train(base)
+    of_copy, of_base = (
+        {each.momentum for each in of.layers if isinstance(each, keras.layers.BatchNormalization)}
+        for of in (copy, base)
+    )
+    assert of_copy == {MOST_MOMENTUM}
+    assert of_base == {0.999}
+    pixels = np.random.default_rng(3).uniform(-1, 1, (16, 32, 32, 3)).astype(np.float32)
+    for _ in range(60):
+        by_batch = spread_of(pooled(copy(pixels, training=True)))
+    measured = spread_of(pooled(copy(pixels, training=False)))
+    assert measured.deviation == pytest.approx(by_batch.deviation, rel=0.1)
+    assert measured.rank == pytest.approx(by_batch.rank, rel=0.1)
+
+
+def pooled(maps: tf.Tensor) -> np.ndarray:
+    return np.asarray(maps).mean(axis=(1, 2))

@@ -1,4 +1,4 @@
-"""BatchNorm as one operation of TensorFlow: on a CPU most of its cost is saved."""
+"""The copy of a network that pretraining trains: its BatchNorm is quick, and forgets sooner."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import layers
+
+from app.backbones.copying import copy_weights
+
+MOST_MOMENTUM = 0.9
 
 
 @keras.saving.register_keras_serializable("graft")
@@ -37,7 +41,7 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc] 
         return normalised
 
 
-def with_fused_norms(base: keras.Model) -> keras.Model:
+def copy_to_train(base: keras.Model) -> keras.Model:
     """Returns the same network, of the same weights, to train in place of it.
 
     Args:
@@ -45,16 +49,20 @@ def with_fused_norms(base: keras.Model) -> keras.Model:
             of this module.
 
     Returns:
-        A copy; `base` itself where another backend than TensorFlow is at work.
+        A copy. Its BatchNorm has forgotten the first statistics after some dozens of steps, where
+        those of many networks take ten thousand: until then what is measured, and saved, would
+        be normalised by what was before training.
     """
-    if keras.config.backend() != "tensorflow":
-        return base
 
     def cloned(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if not isinstance(layer, layers.BatchNormalization):
+            return type(layer).from_config(config)
+        config["momentum"] = min(config["momentum"], MOST_MOMENTUM)
         plain = type(layer) is layers.BatchNormalization
-        kind = FusedBatchNormalization if plain else type(layer)
-        return kind.from_config(layer.get_config())
+        fused = plain and keras.config.backend() == "tensorflow"
+        return (FusedBatchNormalization if fused else type(layer)).from_config(config)
 
     copy = keras.models.clone_model(base, clone_function=cloned)
-    copy.set_weights(base.get_weights())
+    copy_weights(base, copy)
     return copy

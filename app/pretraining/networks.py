@@ -12,6 +12,7 @@ from keras import layers
 
 from app.backbones.backbone import Backbone
 from app.backbones.build import scale_pixels
+from app.backbones.copying import copy_weights
 from app.pretrain_recipe import Pretraining
 
 _FIRST_MOMENTUM = 0.99  # of BYOL's slower copy; it rises to 1
@@ -61,8 +62,8 @@ def build_network(
         return Network(keras.Model(pixels, _whole([projected, *read]), name="learner"), encoder)
     foretold = _projected(projected, recipe.projection[-2:], "prediction")
     online = keras.Model(pixels, projected)
-    slow = keras.models.clone_model(online)
-    slow.set_weights(online.get_weights())
+    slow = keras.models.clone_model(online, clone_function=_following, recursive=True)
+    copy_weights(online, slow)
     slow.trainable = False
     model = keras.Model(pixels, _whole([foretold, slow(pixels), *read]), name="learner")
     return Network(model, encoder, [FollowSlowly(online, slow, recipe.steps)])
@@ -77,6 +78,7 @@ class FollowSlowly(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
 
     def __init__(self, online: keras.Model, slow: keras.Model, steps: int) -> None:
         super().__init__()
+        self.slow = slow
         self._pairs = list(zip(slow.weights, online.weights, strict=True))
         self._steps = steps
 
@@ -87,6 +89,30 @@ class FollowSlowly(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
         for slow, online in self._pairs:
             if keras.backend.is_float_dtype(slow.dtype):
                 slow.assign(momentum * slow + (1 - momentum) * online)
+
+
+@keras.saving.register_keras_serializable("graft")
+class BatchStatistics(layers.BatchNormalization):  # type: ignore[misc]  # as above
+    """BatchNorm that always normalises by the batch, and leaves its moving statistics alone.
+
+    As BYOL's slower copy does (arXiv 2006.07733, of which both networks see whole batches). Frozen,
+    Keras's own would take moving statistics, and by those of the first steps all images are alike.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalises `[n, ..., channels]`."""
+        whole = keras.ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        mean, variance = keras.ops.moments(whole, list(range(len(inputs.shape) - 1)))
+        found = keras.ops.batch_normalization(
+            whole, mean, variance, -1, self.beta, self.gamma, self.epsilon
+        )
+        return keras.ops.cast(found, self.compute_dtype)
+
+
+def _following(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Copies a layer of the network that learns for its slower copy."""
+    norm = isinstance(layer, layers.BatchNormalization)
+    return (BatchStatistics if norm else type(layer)).from_config(layer.get_config())
 
 
 def _pooled(features: Any) -> Any:
