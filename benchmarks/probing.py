@@ -33,7 +33,7 @@ from sklearn.preprocessing import StandardScaler
 from app.backbones.build import build_backbone, scale_pixels
 from app.backbones.compact import WIDTHS
 from app.backbones.table import find_backbone
-from app.backbones.weights import EMBEDDED
+from app.backbones.weights import VERSIONS
 from app.data.generated import generate
 from app.data.views import reader
 from app.features.filling import forward_of
@@ -87,7 +87,7 @@ def usual(size: int) -> dict[str, tuple[Extract, int]]:
         "gradients and colours": (gradients_and_colors, 64),
         "patches, edges and colours": (learn_descriptors(generate(range(4096), 64), 0), 64),
     }
-    if EMBEDDED.is_dir():
+    if VERSIONS:
         found["embedded"] = (network("compact", size, "embedded"), size)
     file = next(
         (MATERIAL / "keras_home" / "models").glob("mobilenet_v2_*_0.35_224_no_top.h5"), None

@@ -9,7 +9,7 @@ import pytest
 
 from app.backbones.candidates import Candidate, at_hand, named
 from app.backbones.table import BACKBONES, find_backbone
-from app.backbones.weights import EMBEDDED
+from app.backbones.weights import EMBEDDED, VERSIONS, sha256_of
 from app.errors import GraftError, RecipeError, WeightsError
 
 SMALL = find_backbone("mobilenet_025")
@@ -20,6 +20,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where Keras keeps its weights: an empty folder; and graft ships none."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("app.backbones.weights.EMBEDDED", tmp_path)
+    monkeypatch.setattr("app.backbones.weights.VERSIONS", {})
     (tmp_path / "models").mkdir()
     return tmp_path / "models"
 
@@ -92,9 +93,13 @@ def test_a_list_that_makes_no_sense_is_answered_in_one_line(
 
 
 def test_the_weights_that_this_version_ships_are_found() -> None:
-    shipped = (EMBEDDED / "compact.weights.h5").is_file()
     try:
         found = names(at_hand())
     except WeightsError:
         found = []
-    assert ("compact" in found) is shipped
+    assert ("compact" in found) is bool(VERSIONS)
+
+
+def test_every_version_that_was_shipped_is_there_as_it_was() -> None:
+    for version, digest in VERSIONS.items():
+        assert sha256_of(EMBEDDED / f"{version}.npz") == digest

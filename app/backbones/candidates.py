@@ -12,6 +12,7 @@ from app.backbones.weights import (
     given_file,
     is_cached,
     is_embedded,
+    ships_weights,
     weights_folder,
 )
 from app.errors import RecipeError, WeightsError
@@ -105,7 +106,4 @@ def _usual_weights(backbone: Backbone) -> str:
 def _is_here(candidate: Candidate) -> bool:
     if candidate.weights == "imagenet":
         return is_cached(candidate.backbone)
-    try:
-        return embedded_file(candidate.backbone).is_file()
-    except WeightsError:  # this version ships none
-        return False
+    return ships_weights() and embedded_file(candidate.backbone).is_file()

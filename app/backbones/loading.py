@@ -66,11 +66,17 @@ def pack(base: keras.Model, file: Path) -> None:
     """Writes the weights of a backbone small: kernels in half precision, the rest in single.
 
     Statistics of BatchNorm are small in number, and can lie below what half floats tell.
+
+    Raises:
+        WeightsError: If a number is none, or too large for half a float.
     """
     arrays = {}
     for weight in base.weights:
         kind = "float16" if len(weight.shape) > 1 else "float32"
-        arrays[weight.path] = np.asarray(weight, kind)
+        with np.errstate(over="ignore"):  # it is asked right after
+            arrays[weight.path] = np.asarray(weight, kind)
+        if not np.isfinite(arrays[weight.path]).all():
+            raise WeightsError(f"{weight.path} holds what is no number of {kind}: train it again")
     with file.open("wb") as opened:
         np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]  # numpy's own name for an argument is not used
 

@@ -55,6 +55,11 @@ def is_cached(backbone: Backbone) -> bool:
     return cached_file(backbone) is not None
 
 
+def ships_weights() -> bool:
+    """Tells whether this version of graft comes with weights."""
+    return bool(VERSIONS)
+
+
 def is_embedded(weights: str) -> bool:
     """Tells whether weights are shipped with graft: `embedded`, or a version such as another."""
     return weights == "embedded" or weights in VERSIONS
@@ -78,11 +83,13 @@ def embedded_file(backbone: Backbone, weights: str = "embedded") -> Path:
         )
     version = list(VERSIONS)[-1] if weights == "embedded" and VERSIONS else weights
     file = EMBEDDED / f"{version}.npz"
-    if version not in VERSIONS or not file.is_file():
+    if version not in VERSIONS:
         raise WeightsError(
-            f"this version of graft ships no weights for {backbone.name} ({file} is missing): "
-            "use `--weights none`, or another backbone with `--weights imagenet`"
+            f"this version of graft ships no weights for {backbone.name}: use `--weights none`, or"
+            " another backbone with `--weights imagenet`"
         )
+    if not file.is_file():
+        raise WeightsError(f"{file}, which graft shipped, is missing: install graft again")
     if sha256_of(file) != VERSIONS[version]:
         raise WeightsError(
             f"{file} is not what graft shipped (its SHA-256 is another): install graft again"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import keras
 
-import app.backbones.compact  # noqa: F401  # its layer is known to Keras only once imported
+from app.backbones.compact import build_compact
 from app.backbones.loading import pack
-from app.backbones.weights import EMBEDDED
+from app.backbones.weights import EMBEDDED, VERSIONS
 from app.errors import WeightsError
 from app.files import whole_file
 
@@ -34,13 +34,17 @@ def pack_run(run: Path, version: str, folder: Path = EMBEDDED) -> str:
         WeightsError: If the run is not finished, or the version is there already.
     """
     file, model = folder / f"{version}.npz", run / "model.keras"
-    if file.exists():
-        raise WeightsError(f"{file} was shipped already: give another version")
+    if file.exists() or version in VERSIONS:
+        raise WeightsError(f"{version} was shipped already ({file}): give another version")
     if not model.is_file():
         raise WeightsError(f"{run} has no model.keras: its pretraining did not finish")
+    trained = keras.models.load_model(model, compile=False)
+    shapes, wanted = ([tuple(w.shape) for w in of.weights] for of in (trained, build_compact(32)))
+    if shapes != wanted:
+        raise WeightsError(f"{model} is no backbone of the compact network: name another run")
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as temporary:
-        pack(keras.models.load_model(model, compile=False), temporary)
+        pack(trained, temporary)
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
