@@ -33,6 +33,12 @@ class NoRoomError(RunError):
     """A file of a run that cannot be written, such as on a full disk."""
 
 
+class CollapseError(RunError):
+    """Pretraining has taught nothing: to its question, the answer is no."""
+
+    exit_code = 1
+
+
 class ExportError(GraftError):
     """An export that is none, or that cannot be written."""
 

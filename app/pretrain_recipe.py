@@ -61,7 +61,7 @@ class Pretraining:
         learning_rate: At its peak; it rises over the first steps and falls by a cosine.
         warmup: Share of the steps over which it rises.
         optimizer: Of which kind.
-        weight_decay: Decoupled, of adamw, lion and lamb.
+        weight_decay: Decoupled from the gradient, of kernels alone.
         checkpoint_steps: Steps from one checkpoint, and one measurement, to the next.
         seed: Seeds initialisation, order, views and generated images.
         precision: auto is mixed_float16 on a GPU and float32 elsewhere.
@@ -83,7 +83,7 @@ class Pretraining:
     classes: int = between(2, 100_000, 128)
     steps: int = between(1, 10**9, 2000)
     learning_rate: float = between(1e-9, 10.0, 2e-3)
-    warmup: float = between(0.0, 1.0, 0.05)
+    warmup: float = between(0.0, 0.5, 0.05)
     optimizer: Literal["adamw", "lion", "nesterov"] = "adamw"
     weight_decay: float = between(0.0, 10.0, 1e-4)
     checkpoint_steps: int = between(1, 10**9, 100)
@@ -92,6 +92,11 @@ class Pretraining:
     deterministic: bool = True
     threads: int = between(1, 1024, 8)
     jit_compile: bool | None = None
+
+
+def generated_images(data: Unlabelled) -> int:
+    """Returns how many images of a batch are generated."""
+    return round(data.batch_size * data.generated)
 
 
 def check(recipe: Pretraining) -> None:
@@ -134,6 +139,11 @@ def _check_images(recipe: Pretraining) -> None:
     if not data.source and not alone:
         raise RecipeError(
             "no images named: give a folder with --data.source FOLDER, or set data.generated to 1"
+        )
+    if data.source and 0 < data.generated < 1 and generated_images(data) in (0, data.batch_size):
+        raise RecipeError(
+            f"data.generated is {data.generated:g}, of batches of {data.batch_size}: that leaves no"
+            " image of one kind; raise data.batch_size, or choose a share in between"
         )
     if data.source and data.generated == 1:
         raise RecipeError(

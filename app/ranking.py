@@ -17,13 +17,13 @@ from tqdm import tqdm
 from app.backbones.build import build_backbone, scale_pixels
 from app.backbones.candidates import Candidate
 from app.data.index import Image
-from app.data.labelled import readable, targets_of
+from app.data.labelled import readable, targets_to_tell
 from app.data.sources import Listing
 from app.data.views import view_batches
-from app.errors import DataError, WeightsError
+from app.errors import WeightsError
 from app.evaluation.comparison import chance_explains, paired_interval
 from app.features.filling import batch_size, forward_of
-from app.features.transferability import held_out_scores, is_right, logme, ranking_precision
+from app.features.transferability import credit_of, held_out_scores, logme
 
 _TIMED_SECONDS, _LEAST_TIMED = 1.0, 3
 _log = logging.getLogger("graft")
@@ -67,9 +67,7 @@ def rank(candidates: Sequence[Candidate], listing: Listing) -> list[Ranked]:
     for note in listing.notes:
         _log.info("%s: %s", listing.root, note)
     images = readable(listing)
-    targets = targets_of(listing, images)
-    if (targets.min(axis=0) == targets.max(axis=0)).all():
-        raise DataError(f"the {len(images)} images of {listing.root} all show the same: add others")
+    targets = targets_to_tell(listing, images)
     found = []
     for number, candidate in enumerate(candidates, 1):
         what = f"{candidate.name} ({number} of {len(candidates)})"
@@ -137,7 +135,7 @@ def _score(
     if not np.isfinite(features).all():
         raise WeightsError("its features are not finite numbers: give other weights")
     scores = held_out_scores(features, targets)
-    credit = ranking_precision(scores, targets) if many_labels else is_right(scores, targets)
+    credit = credit_of(scores, targets, many_labels)
     return Ranked(candidate, logme(features, targets), credit, speed)
 
 

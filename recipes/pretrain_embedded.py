@@ -5,7 +5,7 @@
 
 Eleven photographs of scikit-image and scikit-learn, whose licences allow it and which show no face,
 are half of each batch, in regions of all sizes; each generated image is a new one. It takes some
-hours on two cores and goes on where it was stopped. docs/pretraining.md has what came of it.
+hours on two cores and goes on where it was stopped.
 """
 
 from app import Augmentation, Pretraining, Unlabelled, main
@@ -16,8 +16,7 @@ recipe = Pretraining(
     augmentation=Augmentation("contrastive"),
     backbone="compact",
     method="dcl",
-    # Edges, colours and patches are to be read off the features, too: they tell what contrast does
-    # not, see docs/pretraining.md.
+    # Edges, colours and patches are to be read off the features, too: docs/pretraining.md says why.
     descriptors=3.0,
     steps=10_000,
     learning_rate=2e-3,

@@ -6,6 +6,7 @@ import csv
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
@@ -13,14 +14,17 @@ import numpy as np
 import pytest
 
 from app import Pretraining, Recipe, Unlabelled, run
+from app.backbones.build import build_backbone
+from app.backbones.table import find_backbone
 from app.data.generated import generate
-from app.errors import DataError, RunError, WeightsError
+from app.errors import CollapseError, DataError, RunError, WeightsError
 from app.pretrain_recipe import override
 from app.pretraining import learning
 from app.pretraining.running import Pretrained, pretrain
 from app.recipe import override as override_recipe
 from app.training.checkpoints import Checkpoints
 
+COMPACT = find_backbone("compact")
 TINY = Pretraining(
     name="tiny",
     data=Unlabelled(generated=1.0, batch_size=8, image_size=32),
@@ -69,7 +73,16 @@ def test_every_method_learns_and_leaves_a_backbone(method: str, tmp_path: Path) 
     rows = rows_of(done)
     assert [row["step"] for row in rows] == ["2", "4"]
     assert all(float(row["effective_rank"]) > 1 for row in rows)
-    assert all(np.isfinite(weight).all() for weight in weights_of(done))
+    keras.utils.set_random_seed(TINY.seed)
+    found, first = weights_of(done), build_backbone(COMPACT, 32, "none")[0].get_weights()
+    assert all(np.isfinite(weight).all() for weight in found)
+    moved = [not np.array_equal(one, other) for one, other in zip(found, first, strict=True)]
+    assert all(moved), "a weight, or a statistic, is that of before"
+    checkpoint = Checkpoints(done.directory / "checkpoints").latest()
+    assert checkpoint is not None
+    kept = [checkpoint.arrays[f"model/{number:05}"] for number in range(len(found))]
+    for one, other in zip(found, kept, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_recipe_starts_from_what_was_pretrained(
@@ -82,9 +95,19 @@ def test_a_recipe_starts_from_what_was_pretrained(
         np.testing.assert_array_equal(found, wanted)
 
 
+def changes_of(kind: str, folder: Path) -> dict[str, Any]:
+    """Ways to pretrain that each have a state of their own."""
+    if kind == "byol":
+        return {"method": "byol"}
+    return {"data.source": str(folder), "generated": 0.5, "descriptors": 1.0}
+
+
+@pytest.mark.parametrize("kind", ["folder", pytest.param("byol", marks=pytest.mark.slow)])
 def test_pretraining_goes_on_to_the_same_weights_after_a_stop(
-    finished: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe = override(TINY, changes_of(kind, folder))
+    finished = pretrain(recipe, tmp_path / "whole")
     write = Checkpoints.write
 
     def killed(self: Checkpoints, number: int, checkpoint: object) -> None:
@@ -93,10 +116,10 @@ def test_pretraining_goes_on_to_the_same_weights_after_a_stop(
 
     monkeypatch.setattr(Checkpoints, "write", killed)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(TINY, tmp_path / "run")
+        pretrain(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "model.keras").exists(), "what is half trained is not finished"
     monkeypatch.setattr(Checkpoints, "write", write)
-    again = pretrain(TINY, tmp_path / "run")
+    again = pretrain(recipe, tmp_path / "run")
     for found, wanted in zip(weights_of(again), weights_of(finished), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert [row["loss"] for row in rows_of(again)] == [row["loss"] for row in rows_of(finished)]
@@ -133,6 +156,39 @@ def test_a_directory_of_another_recipe_is_refused(finished: Pretrained) -> None:
         pretrain(override(TINY, {"steps": 5}), finished.directory)
 
 
+def test_other_images_or_first_weights_than_at_the_beginning_are_refused(
+    folder: Path, finished: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(folder, images)
+    first = tmp_path / "first.keras"
+    shutil.copy(finished.model, first)
+    changes = {"data.source": str(images), "generated": 0.5, "weights": str(first)}
+    recipe = override(TINY, changes)
+    learn = learning.Learning.learn
+    monkeypatch.setattr(learning.Learning, "learn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(recipe, tmp_path / "run")
+    monkeypatch.setattr(learning.Learning, "learn", learn)
+    model = keras.models.load_model(first, compile=False)
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    model.save(first)
+    with pytest.raises(RunError, match="run was begun with other first weights than there are now"):
+        pretrain(recipe, tmp_path / "run")
+    shutil.copy(finished.model, first)
+    shutil.copy(images / "0.png", images / "copy.png")  # twice the same is once
+    (images / "2.png").unlink()
+    with pytest.raises(RunError, match="run was begun with other images than there are now: put"):
+        pretrain(recipe, tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    with pytest.raises(RunError, match=r"manifest.json is damaged: .*; begin again"):
+        pretrain(recipe, tmp_path / "run")
+
+
+def interrupted(_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_more_images_a_step_than_there_are_is_refused(folder: Path, tmp_path: Path) -> None:
     changed = override(TINY, {"data.source": str(folder), "generated": 0.0, "batch_size": 32})
     with pytest.raises(DataError, match="20 different images, and a step takes 32: lower data"):
@@ -164,14 +220,34 @@ def test_weights_of_another_network_are_refused(finished: Pretrained, tmp_path: 
         pretrain(changed, tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [(6, "have stayed collapsed for 2 measurements"), (2, "end collapsed")],
+)
 def test_features_that_collapse_are_said_and_not_kept(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    steps: int,
+    said: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """BYOL with a rate that destroys it, looked at after each step."""
+    """All images look the same to a network whose last scales are 0."""
     monkeypatch.setattr(learning, "PATIENCE", 2)
-    changed = override(
-        TINY, {"method": "byol", "steps": 40, "checkpoint_steps": 5, "learning_rate": 10.0}
-    )
-    with pytest.raises(RunError, match=r"stayed collapsed for 2 measurements|loss became"):
+    base = build_backbone(COMPACT, 32, "none")[0]
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.kernel.assign(0 * layer.kernel)
+    base.save(tmp_path / "blind.keras")
+    blind = {"weights": str(tmp_path / "blind.keras"), "learning_rate": 1e-9}
+    changed = override(TINY, {**blind, "steps": steps, "checkpoint_steps": 2})
+    with pytest.raises(CollapseError, match=f"the features {said}, so that no model") as raised:
         pretrain(changed, tmp_path / "run")
+    assert raised.value.exit_code == 1
+    assert "the features have collapsed" in caplog.text
     assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_small_batches_are_measured_on_as_many_views_as_large_ones(tmp_path: Path) -> None:
+    done = pretrain(override(TINY, {"batch_size": 2, "steps": 2}), tmp_path / "run")
+    (row,) = rows_of(done)
+    assert float(row["effective_rank"]) > 10  # of two views alone it is 1

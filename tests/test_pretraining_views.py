@@ -25,6 +25,9 @@ class Colored:
     def images(self, numbers: np.ndarray) -> Sequence[np.ndarray]:
         return [np.full((40, 40, 3), 20 * (number + 1), np.uint8) for number in numbers]
 
+    def keys(self, numbers: np.ndarray) -> list[int]:
+        return (numbers + 1000).tolist()
+
 
 class Endless(Colored):
     count = None
@@ -44,14 +47,32 @@ def test_both_views_of_an_image_stand_half_a_batch_apart() -> None:
         assert numbers_of(pixels[:4]) == numbers_of(pixels[4:])
 
 
-def test_each_image_comes_once_an_epoch_in_another_order() -> None:
+def test_each_image_comes_at_most_once_an_epoch_in_another_order() -> None:
+    """Of ten, two batches of four are made: no batch holds the end of one epoch and of another."""
     seen = [
         number
-        for pixels, _ in views(Colored()).batches(0, 5).as_numpy_iterator()
+        for pixels, _ in views(Colored()).batches(0, 40).as_numpy_iterator()
         for number in numbers_of(pixels[:4])
     ]
-    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
-    assert seen[:10] != seen[10:]
+    epochs = [seen[first : first + 8] for first in range(0, len(seen), 8)]
+    assert all(len(set(epoch)) == 8 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == len(epochs) == 20
+    assert set(seen) == set(range(10))
+
+
+def test_an_image_is_varied_by_its_key_whatever_number_it_has() -> None:
+    class Turned(Colored):
+        def images(self, numbers: np.ndarray) -> Sequence[np.ndarray]:
+            return super().images(9 - numbers)
+
+        def keys(self, numbers: np.ndarray) -> list[int]:
+            return super().keys(9 - numbers)
+
+    def seen(instances: Colored) -> set[bytes]:
+        batches = views(instances, preset="contrastive").batches(0, 20).as_numpy_iterator()
+        return {each.tobytes() for pixels, _ in batches for each in pixels}
+
+    assert len(seen(Colored()) & seen(Turned())) > 50
 
 
 def test_a_step_is_the_same_wherever_one_begins() -> None:

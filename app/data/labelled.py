@@ -45,3 +45,15 @@ def targets_of(listing: Listing, images: Sequence[Image]) -> NDArray[np.float64]
     for row, image in zip(targets, images, strict=True):
         row[[columns[name] for name in image.class_names]] = 1.0
     return targets
+
+
+def targets_to_tell(listing: Listing, images: Sequence[Image]) -> NDArray[np.float64]:
+    """Returns the same, of images that differ in it.
+
+    Raises:
+        DataError: If they all show the same.
+    """
+    targets = targets_of(listing, images)
+    if (targets.min(axis=0) == targets.max(axis=0)).all():
+        raise DataError(f"the {len(images)} images of {listing.root} all show the same: add others")
+    return targets

@@ -128,7 +128,8 @@ def list_unlabelled(source: str) -> Listing:
             `list_images` takes.
 
     Returns:
-        A listing without class names.
+        A listing without class names; of a source that says which images are for testing,
+        without those.
 
     Raises:
         DataError: If there is none, or no image in it.
@@ -139,7 +140,7 @@ def list_unlabelled(source: str) -> Listing:
             root = folder.absolute()
             return Listing(root, (), _list_any(root))
     listing = list_images(source)
-    files = tuple(File(file.path, (), "") for file in listing.files)
+    files = tuple(File(file.path, (), "") for file in listing.files if file.split != "test")
     return Listing(listing.root, (), files, listing.notes)
 
 

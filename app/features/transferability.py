@@ -240,6 +240,11 @@ def _fixed_point(spectrum: _Spectrum, ratio: Rows) -> Rows:
     return ratio
 
 
+def credit_of(scores: Rows, targets: Rows, many_labels: bool) -> Rows:
+    """Returns how right the answer to each image is, 0 to 1: `is_right`, or `ranking_precision`."""
+    return ranking_precision(scores, targets) if many_labels else is_right(scores, targets)
+
+
 def is_right(scores: Rows, targets: Rows) -> Rows:
     """Returns 1 where the largest score is that of the class, else 0; `[n]`."""
     right: Rows = (scores.argmax(axis=1) == targets.argmax(axis=1)).astype(float)

@@ -26,6 +26,9 @@ class Instances(Protocol):
     def images(self, numbers: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
         """Returns uint8 `[height, width, 3]` for each number, RGB."""
 
+    def keys(self, numbers: NDArray[np.int64]) -> list[int]:
+        """Returns what each is known by: its views are decided by it."""
+
 
 class Files:
     """The images of a folder, kept in memory while they fit."""
@@ -49,6 +52,11 @@ class Files:
         read = self._read(tf.gather(self._paths, numbers[missing])).numpy()
         return self._kept.complete(keys, missing, read)
 
+    def keys(self, numbers: NDArray[np.int64]) -> list[int]:
+        """Returns keys of their contents, whatever else lies beside them."""
+        found: list[int] = self._keys[numbers].tolist()
+        return found
+
 
 class Regions:
     """Square regions of a few photographs, of all sizes and at all places."""
@@ -68,6 +76,11 @@ class Regions:
     def images(self, numbers: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
         """Cuts regions out, without copying them."""
         return [self._region(int(number)) for number in numbers]
+
+    def keys(self, numbers: NDArray[np.int64]) -> list[int]:
+        """Returns the numbers, each of another region."""
+        found: list[int] = numbers.tolist()
+        return found
 
     def _region(self, number: int) -> NDArray[np.uint8]:
         random = np.random.default_rng([self._seed, number])

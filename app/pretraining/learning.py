@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.errors import RunError
+from app.errors import CollapseError, RunError
 from app.files import write_whole
 from app.pretrain_recipe import Pretraining
 from app.pretraining.collapse import spread_of
@@ -118,16 +118,17 @@ class Learning:
         loss = float(history.history["loss"][-1])
         if not math.isfinite(loss):
             raise RunError(
-                f"the loss became {loss} between step {first} and {first + count}: go on from the"
-                " last checkpoint in a new directory with a lower learning_rate"
+                f"the loss became {loss} between step {first} and {first + count}: begin again"
+                " in a new directory with a lower learning_rate"
             )
         return loss
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8]:
-        (batch, _), *_ = self.views.batches(0, 1)
-        of_images = min(self.recipe.data.batch_size, MEASURED_VIEWS)  # one view of each
-        pixels: NDArray[np.uint8] = batch.numpy()[:of_images]
+        each = self.recipe.data.batch_size  # one view of each image, the first half of the rows
+        batches = self.views.batches(0, math.ceil(MEASURED_VIEWS / each)).as_numpy_iterator()
+        firsts = [pixels[:each] for pixels, _ in batches]
+        pixels: NDArray[np.uint8] = np.concatenate(firsts)[:MEASURED_VIEWS]
         return pixels
 
     def _measured(self, step: int, loss: float, seconds: float) -> dict[str, float]:
@@ -143,7 +144,8 @@ class Learning:
             "collapsed": float(found.collapsed),
         }
         if self.probe:
-            row["probe"] = self.probe.accuracy(features)
+            lost = math.isnan(found.deviation)
+            row["probe"] = math.nan if lost else self.probe.accuracy(features)
         return row
 
     def _say(self, rows: list[dict[str, float]]) -> None:
@@ -167,10 +169,14 @@ class Learning:
                     row["effective_rank"],
                 )
         self._write(rows)
-        if len(rows) >= PATIENCE and all(each["collapsed"] for each in rows[-PATIENCE:]):
-            raise RunError(
-                f"the features have stayed collapsed for {PATIENCE} measurements, so that nothing"
-                " is kept: lower learning_rate, or take another method"
+        stayed = len(rows) >= PATIENCE and all(each["collapsed"] for each in rows[-PATIENCE:])
+        if stayed or (row["collapsed"] and row["step"] == self.recipe.steps):
+            when = (
+                f"have stayed collapsed for {PATIENCE} measurements" if stayed else "end collapsed"
+            )
+            raise CollapseError(
+                f"the features {when}, so that no model is kept: begin again in a new directory"
+                " with a lower learning_rate, or another method"
             )
 
     def _write(self, rows: list[dict[str, float]]) -> None:

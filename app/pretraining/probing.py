@@ -8,12 +8,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.labelled import readable, targets_of
+from app.data.labelled import readable, targets_to_tell
 from app.data.sampling import sample
 from app.data.sources import list_images
 from app.data.views import view_batches
 from app.features.filling import batch_size
-from app.features.transferability import held_out_scores, is_right
+from app.features.transferability import credit_of, held_out_scores
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,26 @@ class Probe:
     Attributes:
         pixels: uint8 `[n, size, size, 3]`.
         targets: `[n, classes]` of 0 and 1.
+        many_labels: Whether an image carries any number of labels.
     """
 
     pixels: NDArray[np.uint8]
     targets: NDArray[np.float64]
+    many_labels: bool = False
 
     def accuracy(self, features: keras.Model) -> float:
         """Returns the share that a linear classifier names rightly, fitted to all others.
 
-        Ridge regression on standardised features, leave one out; see `held_out_scores`.
+        Ridge regression on standardised features, leave one out; see `held_out_scores`, and
+        `ranking_precision` for what is right with many labels.
 
         Args:
             features: Pixels of 0 to 255 in, `[n, width]` out.
         """
         rows = np.asarray(features.predict(self.pixels, batch_size=64, verbose=0), np.float64)
         rows = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
-        return float(is_right(held_out_scores(rows, self.targets), self.targets).mean())
+        scores = held_out_scores(rows, self.targets)
+        return float(credit_of(scores, self.targets, self.many_labels).mean())
 
 
 def read_probe(source: str, size: int, most: int | None = None) -> Probe:
@@ -50,10 +54,12 @@ def read_probe(source: str, size: int, most: int | None = None) -> Probe:
         most: How many images; see `sample`.
 
     Raises:
-        DataError: If there are none, or too few of a class.
+        DataError: If there are none, over 10 % of the files are unreadable, or all that is left
+            is of one class.
     """
     listing = sample(list_images(source), most)
     images = readable(listing)
+    targets = targets_to_tell(listing, images)
     batches = view_batches(images, 0, None, size, batch_size())
     pixels = np.concatenate([batch.numpy() for batch in batches])
-    return Probe(pixels, targets_of(listing, images))
+    return Probe(pixels, targets, listing.many_labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -15,19 +16,20 @@ import numpy as np
 
 from app.backbones.backbone import Backbone
 from app.backbones.build import build_backbone
+from app.backbones.copying import copy_weights
 from app.backbones.table import find_backbone
 from app.backbones.weights import Provenance
 from app.data.index import Image
 from app.data.labelled import readable
 from app.data.photographs import PHOTOGRAPHS, SOURCE, photographs
 from app.data.sources import list_unlabelled
-from app.errors import DataError, EngineError
+from app.errors import DataError, EngineError, RunError
 from app.files import whole_file, write_whole
 from app.manifest import surroundings
 from app.models import uncompiled
-from app.pretrain_recipe import Pretraining, check, was_begun
+from app.pretrain_recipe import Pretraining, check, generated_images, was_begun
 from app.pretraining.descriptors import Descriptors, learn_descriptors, load_descriptors
-from app.pretraining.fusing import with_fused_norms
+from app.pretraining.fusing import copy_to_train
 from app.pretraining.instances import Files, Instances, Regions
 from app.pretraining.learning import Learning
 from app.pretraining.networks import build_network
@@ -95,9 +97,10 @@ def pretrain(recipe: Pretraining, directory: Path | None = None) -> Pretrained:
     probe = read_probe(recipe.data.probe, size) if recipe.data.probe else None
     started = begun or Pretrained(new_place(recipe.name, to_json(recipe), directory), recipe)
     place = started.directory
+    manifest = _manifest(recipe, size, provenance, about)
     with said_if_stopped(place), locked(place), logged(place / "log.txt"):
+        _keep_manifest(place / "manifest.json", manifest)
         _learn(started, backbone, base, Views(recipe, size, instances), probe)
-        _write_manifest(started, size, provenance, about)
         with whole_file(started.model) as temporary:
             uncompiled(base).save(temporary)
     return started
@@ -110,12 +113,12 @@ def _learn(
     if recipe.descriptors:
         views = replace(views, descriptors=_descriptors(views, place / "descriptors.npz"))
     described = views.descriptors.width if views.descriptors else 0
-    trained = with_fused_norms(base)
+    trained = copy_to_train(base)
     network = build_network(recipe, backbone, trained, described)
     learning = Learning(recipe, network, views, probe, Checkpoints(place / "checkpoints"), place)
     began = time.monotonic()
     learning.learn()
-    base.set_weights(trained.get_weights())
+    copy_weights(trained, base)
     _log.info("pretraining took %.0f minutes", (time.monotonic() - began) / 60)
 
 
@@ -139,7 +142,7 @@ def _instances(recipe: Pretraining, size: int) -> tuple[Instances | None, dict[s
         return Regions(photographs(), recipe.seed), {"source": source, "photographs": known}
     listing = list_unlabelled(source)
     images = readable(listing)
-    asked = round(recipe.data.batch_size * (1 - recipe.data.generated))
+    asked = recipe.data.batch_size - generated_images(recipe.data)
     if len(images) < max(asked, 2):
         raise DataError(
             f"{listing.root} has {len(images)} different images, and a step takes {asked}:"
@@ -148,7 +151,9 @@ def _instances(recipe: Pretraining, size: int) -> tuple[Instances | None, dict[s
     files = Files(images, round(size * READ_LARGER))
     _check_differences(files, images, str(listing.root))
     _log.info("%s: %d images", listing.root, len(images))
-    return files, {"source": source, "images": len(images)}
+    # In their order, by which they are numbered.
+    contents = hashlib.sha256("".join(image.sha256 for image in images).encode()).hexdigest()
+    return files, {"source": source, "images": len(images), "fingerprint": contents}
 
 
 def _check_differences(files: Files, images: Sequence[Image], root: str) -> None:
@@ -159,14 +164,37 @@ def _check_differences(files: Files, images: Sequence[Image], root: str) -> None
         raise DataError(f"the images of {root} are all alike: there is nothing to tell apart")
 
 
-def _write_manifest(
-    started: Pretrained, size: int, provenance: Provenance, about: dict[str, Any]
-) -> None:
-    content = {
-        "backbone": started.recipe.backbone,
+def _manifest(
+    recipe: Pretraining, size: int, provenance: Provenance, about: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "backbone": recipe.backbone,
         "image_size": size,
         "weights": vars(provenance),
         "data": about,
         **surroundings(),
     }
-    write_whole(started.directory / "manifest.json", json.dumps(content, indent=2) + "\n")
+
+
+def _keep_manifest(file: Path, manifest: dict[str, Any]) -> None:
+    """Writes what learning starts from; what is gone on with has to start from the same.
+
+    Raises:
+        RunError: If it does not.
+    """
+    text = json.dumps(manifest, indent=2) + "\n"
+    if not file.is_file():
+        write_whole(file, text)
+        return
+    try:
+        before, now = json.loads(file.read_text("utf-8")), json.loads(text)
+        same_weights = before["weights"]["sha256"] == now["weights"]["sha256"]
+        same_images = before["data"] == now["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is damaged: {error}; begin again in a new directory") from error
+    if not (same_images and same_weights):
+        what = "first weights" if same_images else "images"
+        raise RunError(
+            f"{file.parent} was begun with other {what} than there are now: put them back as they"
+            " were, or name a new directory with --run-dir"
+        )

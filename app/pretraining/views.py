@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.data.augmentation import Augmenter
 from app.data.generated import generate, generate_of_classes
-from app.pretrain_recipe import Pretraining
+from app.pretrain_recipe import Pretraining, generated_images
 from app.pretraining.descriptors import Descriptors
 from app.pretraining.instances import Instances
 
@@ -56,8 +56,11 @@ class Views:
                 return self._named(int(step), augmenter)
             return self._paired(int(step), augmenter)
 
+        kinds = [tf.uint8, tf.float32]
+
         def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            pixels, labels = tf.numpy_function(in_numpy, [step], [tf.uint8, tf.float32])
+            # Of what has a state, TensorFlow would make none ahead while it is deterministic.
+            pixels, labels = tf.numpy_function(in_numpy, [step], kinds, stateful=False)
             shape = [self.rows, self.size, self.size, 3]
             return tf.ensure_shape(pixels, shape), tf.ensure_shape(labels, [self.rows, width])
 
@@ -83,15 +86,15 @@ class Views:
 
     def _paired(self, step: int, augmenter: Augmenter) -> Batch:
         count, seed = self.recipe.data.batch_size, self.recipe.seed
-        made = round(count * self.recipe.data.generated) if self.instances else count
+        made = generated_images(self.recipe.data) if self.instances else count
         images: list[NDArray[np.uint8]] = []
         keys: list[int] = []
         epochs: list[int] = []
         if self.instances is not None:
             epoch, numbers = _numbers(step, count - made, self.instances.count, seed)
             images.extend(self.instances.images(numbers))
-            keys += numbers.tolist()
-            epochs += epoch.tolist()
+            keys += self.instances.keys(numbers)
+            epochs += [epoch] * len(numbers)
         if made:
             numbers = step * made + np.arange(made)
             images.extend(generate(numbers.tolist(), self.size, seed))
@@ -107,17 +110,16 @@ class Views:
         return pixels, wanted.astype(np.float32)
 
 
-def _numbers(
-    step: int, count: int, of: int | None, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns of each image of a step its epoch and its number, each one once an epoch."""
-    places = step * count + np.arange(count)
+def _numbers(step: int, count: int, of: int | None, seed: int) -> tuple[int, NDArray[np.int64]]:
+    """Returns the epoch of a step, and its images by number: each at most once an epoch.
+
+    What does not fill a batch at the end of an epoch waits for another: an image that came twice
+    would be told apart from itself.
+    """
     if of is None:
-        return np.zeros_like(places), places
-    epochs = places // of
-    orders = {int(epoch): _order(int(epoch), of, seed) for epoch in np.unique(epochs)}
-    numbers = [orders[place // of][place % of] for place in places.tolist()]
-    return epochs, np.array(numbers, np.int64)
+        return 0, step * count + np.arange(count)
+    epoch, batch = divmod(step, of // count)
+    return epoch, _order(epoch, of, seed)[batch * count : (batch + 1) * count]
 
 
 @lru_cache(maxsize=4)
