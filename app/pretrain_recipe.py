@@ -181,9 +181,9 @@ def was_begun(recipe: Pretraining, directory: Path) -> bool:
         RunError: If it was begun with another recipe.
     """
     file = directory / "recipe.json"
-    if not file.is_file():
-        return False
     try:
+        if not file.is_file():
+            return False
         found = from_json(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, RecipeError) as error:
         raise RunError(f"{file} is no recipe of pretraining: {error}") from error

@@ -171,6 +171,12 @@ def test_embedded_weights_that_were_changed_are_refused(
         build_backbone(COMPACT, 48, "embedded")
 
 
+def test_embedded_weights_that_are_missing_are_said(shipped: keras.Model, tmp_path: Path) -> None:
+    (tmp_path / "embedded-v2.npz").unlink()
+    with pytest.raises(WeightsError, match=r"embedded-v2.npz, .*, is missing: install graft again"):
+        build_backbone(COMPACT, 48, "embedded")
+
+
 def test_embedded_weights_of_another_network_are_refused(
     shipped: keras.Model, tmp_path: Path
 ) -> None:
@@ -224,6 +230,12 @@ def test_weights_of_another_architecture_are_refused(
         with pytest.raises(WeightsError) as error:
             build_backbone(find_backbone(other), 32, str(file))
         assert f"{file} do not fit {other} (" in in_one_line(error)
+
+
+def test_a_run_that_did_not_finish_has_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"has no model.keras: its training did not finish"):
+        build_backbone(SMALL, 32, str(tmp_path))
 
 
 def test_missing_path_is_refused_with_what_weights_can_be(tmp_path: Path) -> None:

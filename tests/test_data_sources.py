@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.data.sources import Listing, list_folder, list_images, natural_order
+from app.data.sources import Listing, list_folder, list_images, list_unlabelled, natural_order
 from app.errors import DataError
 from tests.making import make_folder, make_image
 
@@ -283,3 +283,14 @@ def test_files_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Monke
     make_folder(tmp_path / "photos", {"cat": 1, "dog": 1})
     monkeypatch.chdir(tmp_path)
     assert all(file.path.is_absolute() for file in list_images("photos").files)
+
+
+def test_without_labels_what_is_for_testing_is_left_alone_where_the_source_says_so(
+    tmp_path: Path,
+) -> None:
+    make_folder(tmp_path, {"cat": 3})
+    table = tmp_path / "some.csv"
+    rows = ["path,class_name,split", "cat/0.png,cat,train", "cat/1.png,cat,test"]
+    table.write_text("\n".join([*rows, "cat/2.png,dog,validation"]) + "\n")
+    assert [file.path.name for file in list_unlabelled(str(table)).files] == ["0.png", "2.png"]
+    assert len(list_unlabelled(str(tmp_path)).files) == 3  # of a folder every image counts

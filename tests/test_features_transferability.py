@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.features.transferability import evidence, held_out_scores, logme, ranking_precision
+from app.features.transferability import (
+    credit_of,
+    evidence,
+    held_out_scores,
+    logme,
+    ranking_precision,
+)
 
 SHAPES = [(30, 5), (12, 40), (25, 25), (10, 1), (2, 3)]
 
@@ -178,6 +184,13 @@ def test_ranking_precision_of_rows_worked_out_by_hand() -> None:
     targets = [[1, 0, 0], [0, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1]]
     expected = [1.0, (1 / 2 + 2 / 3) / 2, 1 / 3, 1.0, 1.0]
     np.testing.assert_allclose(ranking_precision(scores, targets), expected)
+
+
+def test_credit_is_for_the_class_or_for_how_high_the_labels_rank() -> None:
+    scores = np.array([[0.1, 0.9, 0.5], [0.8, 0.2, 0.6]])
+    targets = np.array([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    assert credit_of(scores, targets, many_labels=True).tolist() == [1.0, 0.5]
+    assert credit_of(scores, targets, many_labels=False).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("score", [logme, evidence, held_out_scores, ranking_precision])

@@ -36,6 +36,15 @@ def test_a_recipe_is_read_back_as_it_was_written() -> None:
             replace(GENERATED, method="classification", data=Unlabelled("x", generated=0.5)),
             "method is classification, of generated shapes alone",
         ),
+        (
+            replace(GENERATED, data=Unlabelled("x", generated=0.05, batch_size=8)),
+            "data.generated is 0.05, of batches of 8: that leaves no image of one kind",
+        ),
+        (
+            replace(GENERATED, data=Unlabelled("x", generated=0.97, batch_size=8)),
+            "data.generated is 0.97, of batches of 8",
+        ),
+        (replace(GENERATED, warmup=0.6), "warmup is 0.6: it must be"),
         (replace(GENERATED, augmentation=Augmentation("none")), "both views of an image are the"),
         (replace(GENERATED, augmentation=Augmentation(mixup=0.2)), "mixup and cutmix blend labels"),
         (replace(GENERATED, jit_compile=True), "jit_compile is true and deterministic is true"),
@@ -45,6 +54,11 @@ def test_what_makes_no_sense_is_refused(recipe: Pretraining, answer: str) -> Non
     with pytest.raises(RecipeError) as error:
         check(recipe)
     assert answer in str(error.value)
+
+
+def test_a_directory_that_cannot_be_asked_for_is_said() -> None:
+    with pytest.raises(RunError, match=r"is no recipe of pretraining: .*File name too long"):
+        was_begun(GENERATED, Path("x" * 400))
 
 
 def test_a_setting_that_there_is_not_is_answered_with_the_nearest() -> None:

@@ -105,6 +105,10 @@ def given_file(weights: str) -> Path:
     """
     path = Path(weights).expanduser()
     file = path / "model.keras" if path.is_dir() else path
+    if (path / "recipe.json").is_file() and not file.is_file():
+        raise WeightsError(
+            f"{path} has no model.keras: its training did not finish, go on with it by --resume"
+        )
     if not file.is_file():
         raise WeightsError(
             f"there are no weights at {file}: weights are imagenet, embedded, none, or the path "
