@@ -311,21 +311,20 @@ def test_the_recipe_in_an_export_is_that_of_the_run(exported: Path, finished: Ru
 
 
 def test_hashes_tell_what_has_changed(copied: Path) -> None:
-    version = copied
-    assert differences(version) == []
-    done = subprocess.run(["sha256sum", "-c", SUMS], cwd=version, capture_output=True, check=False)
+    assert differences(copied) == []
+    done = subprocess.run(["sha256sum", "-c", SUMS], cwd=copied, capture_output=True, check=False)
     assert done.returncode == 0
-    (version / "assets.extra" / "card.md").write_text("better")
-    (version / "variables" / "variables.index").unlink()
-    (version / "more").write_text("")
-    assert differences(version) == [
+    (copied / "assets.extra" / "card.md").write_text("better")
+    (copied / "variables" / "variables.index").unlink()
+    (copied / "more").write_text("")
+    assert differences(copied) == [
         "variables/variables.index is missing",
         "more is not of the export",
         "assets.extra/card.md has changed",
     ]
-    (version / SUMS).unlink()
+    (copied / SUMS).unlink()
     with pytest.raises(ExportError, match="no hashes"):
-        differences(version)
+        differences(copied)
 
 
 def test_inspect_prints_the_card_and_answers_no_for_changed_files(
@@ -333,14 +332,13 @@ def test_inspect_prints_the_card_and_answers_no_for_changed_files(
 ) -> None:
     from app.export_command import inspect
 
-    version = copied
-    assert inspect(version.parent) == 0
+    assert inspect(copied.parent) == 0
     said = capsys.readouterr().out
     assert said.startswith("# tiny, version 1\n")
     assert "- serving_default: image_bytes -> classes, error, label" in said
     assert said.endswith("all hashes match\n")
-    (version / "assets.extra" / "card.md").write_text("better")
-    assert inspect(version) == 1
+    (copied / "assets.extra" / "card.md").write_text("better")
+    assert inspect(copied) == 1
 
 
 def test_an_export_without_its_images_is_refused_or_says_that_nothing_is_proven(

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from app.backbones.build import build_backbone
-from app.backbones.compact import build_compact
+from app.backbones.compact import BATCH_NORM_MOMENTUM, build_compact
 from app.backbones.table import find_backbone
-from app.pretraining.fusing import MOST_MOMENTUM, FusedBatchNormalization, copy_to_train
+from app.pretraining.fusing import FusedBatchNormalization, copy_to_train
 
 MAPS = np.random.default_rng(0).normal(2.0, 3.0, (8, 5, 6, 4)).astype(np.float32)
 
@@ -66,7 +66,7 @@ def test_statistics_of_the_copy_are_soon_those_of_the_last_steps() -> None:
         {each.momentum for each in of.layers if isinstance(each, keras.layers.BatchNormalization)}
         for of in (copy, base)
     )
-    assert of_copy == {MOST_MOMENTUM}
+    assert of_copy == {BATCH_NORM_MOMENTUM}
     assert of_base == {0.999}
     norm = next(each for each in copy.layers if isinstance(each, FusedBatchNormalization))
     maps = np.random.default_rng(3).normal(5.0, 0.1, (8, 16, 16, norm.gamma.shape[0]))

@@ -231,7 +231,7 @@ def test_features_that_collapse_are_said_and_not_kept(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All images look the same to a network whose last scales are 0."""
+    """All images look the same to a network whose kernels are 0."""
     monkeypatch.setattr(learning, "PATIENCE", 2)
     base = build_backbone(COMPACT, 32, "none")[0]
     for layer in base.layers:

@@ -8,9 +8,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from app.backbones.compact import BATCH_NORM_MOMENTUM
 from app.backbones.copying import copy_weights
-
-MOST_MOMENTUM = 0.9
 
 
 @keras.saving.register_keras_serializable("graft")
@@ -58,7 +57,7 @@ def copy_to_train(base: keras.Model) -> keras.Model:
         config = layer.get_config()
         if not isinstance(layer, layers.BatchNormalization):
             return type(layer).from_config(config)
-        config["momentum"] = min(config["momentum"], MOST_MOMENTUM)
+        config["momentum"] = min(config["momentum"], BATCH_NORM_MOMENTUM)
         plain = type(layer) is layers.BatchNormalization
         fused = plain and keras.config.backend() == "tensorflow"
         return (FusedBatchNormalization if fused else type(layer)).from_config(config)

@@ -92,7 +92,7 @@ class FollowSlowly(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
 
 
 @keras.saving.register_keras_serializable("graft")
-class BatchStatistics(layers.BatchNormalization):  # type: ignore[misc]  # as above
+class BatchStatistics(layers.BatchNormalization):  # type: ignore[misc]  # Keras has no types
     """BatchNorm that always normalises by the batch, and leaves its moving statistics alone.
 
     As BYOL's slower copy does (arXiv 2006.07733, of which both networks see whole batches). Frozen,
