@@ -61,7 +61,9 @@ def surroundings() -> dict[str, Any]:
         },
         "hardware": {
             "machine": platform.machine(),
-            "processors": tf.config.threading.get_intra_op_parallelism_threads() or _cores(),
+            "processors": _cores(),
+            # An operation is divided among these; their number decides how sums are rounded.
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or _cores(),
             "gpus": devices.gpus(),
         },
     }

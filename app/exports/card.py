@@ -191,6 +191,9 @@ def _parity(certificates: Sequence[Card]) -> Iterator[str]:
 def _reproduce(card: Card) -> Iterator[str]:
     versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items())
     yield f"Run {card['run']} of the recipe in `{RECIPE}`, with seed {card['seed']},"
-    yield f"with {versions}, on {card['hardware']['processors']} processors."
+    hardware = card["hardware"]
+    # Runs of before it was written down have no number of threads.
+    threads = f", {hardware['threads']} threads" if "threads" in hardware else ""
+    yield f"with {versions}, on {hardware['processors']} processors{threads}."
     yield ""
     yield "    " + card["reproduce"]
