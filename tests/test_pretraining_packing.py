@@ -51,10 +51,13 @@ def test_a_version_is_never_packed_again(
 
 
 def test_only_a_finished_compact_network_of_numbers_is_packed(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="its pretraining did not finish"):
-        pack_run(tmp_path, "embedded-v7", tmp_path)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "recipe.json").write_text("{}")
+    with pytest.raises(WeightsError, match="its training did not finish"):
+        pack_run(begun, "embedded-v7", tmp_path)
     other = saved("mobilenet_025", tmp_path / "other")
-    with pytest.raises(WeightsError, match="is no backbone of the compact network"):
+    with pytest.raises(WeightsError, match="do not fit compact"):
         pack_run(other, "embedded-v7", tmp_path)
     model = keras.models.load_model(run / "model.keras", compile=False)
     kernel = model.get_layer("stem_conv").kernel

@@ -108,8 +108,8 @@ def list_folder(root: Path) -> Listing:
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(
-            f"{root} {what}: --data.source takes a folder with one sub-folder a class,"
-            " or a .csv file"
+            f"{root} {what}: --data.source takes a folder, with one sub-folder a class where labels"
+            " are needed, or a .csv file"
         )
     root = root.absolute()  # so that a run finds its images from anywhere
     try:

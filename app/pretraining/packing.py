@@ -10,10 +10,9 @@ import hashlib
 import sys
 from pathlib import Path
 
-import keras
-
-from app.backbones.compact import build_compact
+from app.backbones.build import build_backbone
 from app.backbones.loading import pack
+from app.backbones.table import find_backbone
 from app.backbones.weights import EMBEDDED, VERSIONS
 from app.errors import WeightsError
 from app.files import whole_file
@@ -31,17 +30,13 @@ def pack_run(run: Path, version: str, folder: Path = EMBEDDED) -> str:
         The SHA-256 of the file, which goes into `VERSIONS` of `app.backbones.weights`.
 
     Raises:
-        WeightsError: If the run is not finished, or the version is there already.
+        WeightsError: If the version is there already, the run is not finished or of another
+            network, or a weight is no number of half a float.
     """
-    file, model = folder / f"{version}.npz", run / "model.keras"
+    file = folder / f"{version}.npz"
     if file.exists() or version in VERSIONS:
         raise WeightsError(f"{version} was shipped already ({file}): give another version")
-    if not model.is_file():
-        raise WeightsError(f"{run} has no model.keras: its pretraining did not finish")
-    trained = keras.models.load_model(model, compile=False)
-    shapes, wanted = ([tuple(w.shape) for w in of.weights] for of in (trained, build_compact(32)))
-    if shapes != wanted:
-        raise WeightsError(f"{model} is no backbone of the compact network: name another run")
+    trained, _ = build_backbone(find_backbone("compact"), 32, str(run))
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as temporary:
         pack(trained, temporary)
