@@ -318,8 +318,8 @@ def test_train_prints_the_run_last_and_says_each_change(ask: Ask, place: Path) -
     assert answer.stderr.splitlines() == changes
     again = ask("train", "out", "--run-dir", "again", "--source", "none")
     assert told(again) == (
-        "graft: none does not exist: --data.source takes a folder with one sub-folder a class,"
-        " or a .csv file"
+        "graft: none does not exist: --data.source takes a folder, with one sub-folder a class"
+        " where labels are needed, or a .csv file"
     )
 
 
