@@ -41,6 +41,7 @@ from app.pretraining.descriptors import learn_descriptors
 
 SETS = {"cifar10": "test", "flowers": "val"}
 LABELS, TESTED = (10, 100), 2000
+PARTS = ("means", "deviations", "maxima")  # of maps; the features have quarters in place of means
 STRENGTHS = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]}
 Extract = Callable[[np.ndarray], np.ndarray]
 
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=96, help="of compact, in pixels")
-    parser.add_argument("--means", action="store_true", help="of compact also without deviations")
+    parser.add_argument("--parts", action="store_true", help="of the features of compact, too")
     parser.add_argument("--only", action="store_true", help="nothing but --weights")
     asked = parser.parse_args()
     named = dict(each.split("=", 1) for each in asked.weights)
@@ -61,11 +62,15 @@ def main() -> None:
         name: (network("compact", asked.image_size, file), asked.image_size)
         for name, file in named.items()
     }
-    if asked.means:
+    if asked.parts:
         of_compact = [*named, *({"random weights", "embedded"} & set(extractors))]
         extractors |= {
-            f"{name}, means alone": (means_of(extractors[name][0]), asked.image_size)
+            f"{name}: {', '.join(PARTS[:count])}": (
+                first_parts_of(extractors[name][0], count),
+                asked.image_size,
+            )
             for name in of_compact
+            for count in range(1, len(PARTS) + 1)
         }
     print(f"{machine()}; {asked.seeds} seeds, medians with least and most\n")
     rows = []
@@ -112,13 +117,19 @@ def network(name: str, size: int, weights: str) -> Extract:
     )
 
 
-def means_of(extract: Extract) -> Extract:
-    """Leaves out the deviations that the compact network tells of each map after its means."""
-    starts = np.cumsum([0, *(2 * width for width in WIDTHS)])
-    columns = np.concatenate(
-        [np.arange(start, start + width) for start, width in zip(starts, WIDTHS, strict=False)]
-    )
-    return lambda images: extract(images)[:, columns]
+def first_parts_of(extract: Extract, count: int) -> Extract:
+    """Leaves the compact network's features so many of `PARTS`, without places."""
+
+    def left(images: np.ndarray) -> np.ndarray:
+        features = extract(images)
+        found = []
+        for stage in np.split(features, 6 * np.cumsum(WIDTHS)[:-1], axis=1):
+            six = stage.reshape(len(stage), 6, -1)
+            parts = [six[:, :4].mean(axis=1), six[:, 4], six[:, 5]]
+            found += parts[:count]
+        return np.concatenate(found, axis=1)
+
+    return left
 
 
 def gradients_and_colors(images: np.ndarray) -> np.ndarray:

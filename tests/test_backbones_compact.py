@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app.backbones.compact import build_compact
+from app.backbones.compact import build_compact, without_places
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +20,39 @@ def test_compact_has_between_one_and_one_and_a_half_million_parameters(base: ker
 @pytest.mark.parametrize("size", [32, 33, 50, 96])
 def test_any_size_from_32_gives_one_vector_an_image(size: int) -> None:
     features = build_compact(size)(np.zeros((2, size, size, 3), "float32"))
-    assert features.shape == (2, 736)
+    assert features.shape == (2, 2208)
 
 
-def test_features_are_mean_and_deviation_of_the_maps_of_all_stages(base: keras.Model) -> None:
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype("float32")
+def maps_of(base: keras.Model, size: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    images = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype("float32")
     stages = [base.get_layer(f"stage{stage}_block2_relu").output for stage in (1, 2, 3, 4)]
-    maps = keras.Model(base.input, stages)(images)
-    assert [m.shape[1:] for m in maps] == [(48, 48, 32), (24, 24, 64), (12, 12, 112), (6, 6, 160)]
+    return images, [np.asarray(each) for each in keras.Model(base.input, stages)(images)]
+
+
+@pytest.mark.parametrize("size", [96, 72])  # of 72 pixels the last maps are 5 x 5: they are odd
+def test_features_are_quarters_deviation_and_maximum_of_the_maps_of_all_stages(size: int) -> None:
+    base = build_compact(size)
+    images, maps = maps_of(base, size)
+    if size == 96:
+        sides = [(48, 48, 32), (24, 24, 64), (12, 12, 112), (6, 6, 160)]
+        assert [each.shape[1:] for each in maps] == sides
     pooled = []
-    for each in map(np.asarray, maps):
-        pooled += [each.mean(axis=(1, 2)), np.sqrt(each.var(axis=(1, 2)) + 1e-5)]
+    for each in maps:
+        half, rest = (each.shape[1] + 1) // 2, each.shape[1] // 2
+        halves = (slice(half), slice(rest, None))
+        pooled += [each[:, rows, cols].mean(axis=(1, 2)) for rows in halves for cols in halves]
+        pooled += [np.sqrt(each.var(axis=(1, 2)) + 1e-5), each.max(axis=(1, 2))]
     np.testing.assert_allclose(base(images), np.concatenate(pooled, axis=-1), rtol=1e-4, atol=1e-5)
+
+
+def test_without_places_means_and_deviations_of_the_same_maps_are_left(base: keras.Model) -> None:
+    images, maps = maps_of(base, 96)
+    left = without_places(base)
+    pooled = []
+    for each in maps:
+        pooled += [each.mean(axis=(1, 2)), np.sqrt(each.var(axis=(1, 2)) + 1e-5)]
+    np.testing.assert_allclose(left(images), np.concatenate(pooled, axis=-1), rtol=1e-4, atol=1e-5)
+    assert [id(each) for each in left.weights] == [id(each) for each in base.weights]
 
 
 def test_half_precision_pools_in_whole_floats(base: keras.Model) -> None:

@@ -245,12 +245,18 @@ def test_there_are_twenty_different_trials() -> None:
     assert len(grid) == 20
 
 
-def test_means_of_the_compact_network_are_told_from_its_deviations() -> None:
+def test_parts_of_the_features_of_the_compact_network_are_told_apart() -> None:
     base = build_compact(32)
-    maps = [base.get_layer(f"stage{stage}_block2_relu").output for stage in (1, 2, 3, 4)]
-    means = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling2D()(x) for x in maps])
-    both = keras.Model(base.input, [base.output, means])
+    stages = (1, 2, 3, 4)
+    maps = [base.get_layer(f"stage{stage}_block2_relu").output for stage in stages]
+    both = keras.Model(base.input, [base.output, *maps])
     images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
-    features, wanted = (np.asarray(each) for each in both(images))
-    found = probing.means_of(lambda _: features)(images)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    features, *found = (np.asarray(each) for each in both(images))
+    wanted = [
+        [each.mean(axis=(1, 2)), np.sqrt(each.var(axis=(1, 2)) + 1e-5), each.max(axis=(1, 2))]
+        for each in found
+    ]
+    for count in (1, 2, 3):
+        left = probing.first_parts_of(lambda _: features, count)(images)
+        parts = [part for each in wanted for part in each[:count]]
+        np.testing.assert_allclose(left, np.concatenate(parts, axis=1), rtol=1e-4, atol=1e-5)

@@ -9,6 +9,7 @@ from keras import layers, ops
 
 WIDTHS = (32, 64, 112, 160)
 BLOCKS_PER_STAGE = 2
+STAGES = range(1, len(WIDTHS) + 1)
 # Keras's 0.99 takes hundreds of steps to forget the first ones; a few hundred images give
 # some dozens an epoch, and until then validation sees statistics of the first.
 BATCH_NORM_MOMENTUM = 0.9
@@ -30,6 +31,25 @@ class StatisticsPooling2D(layers.Layer):  # type: ignore[misc]  # keras is untyp
         return ops.cast(joined, self.compute_dtype)
 
 
+@keras.saving.register_keras_serializable("graft")
+class QuarteredPooling2D(layers.Layer):  # type: ignore[misc]  # keras is untyped
+    """Joins the means of each map's quarters, its deviation and its maximum.
+
+    `[n, h, w, channels]`, 2 x 2 or larger, to `[n, 6 channels]`. Quarters of odd maps share the row
+    and the column in the middle. Taken in 32 bits or more, as above.
+    """
+
+    def call(self, maps: Any) -> Any:
+        """Upper left, upper right, lower left, lower right; in the layer's precision."""
+        whole = ops.cast(maps, keras.backend.result_type(maps.dtype, "float32"))
+        height, width, channels = maps.shape[1:]
+        window, step = ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2)
+        quarters = ops.average_pool(whole, window, step)
+        deviation = ops.sqrt(ops.var(whole, axis=(1, 2)) + 1e-5)
+        parts = [ops.reshape(quarters, (-1, 4 * channels)), deviation, ops.max(whole, axis=(1, 2))]
+        return ops.cast(ops.concatenate(parts, axis=-1), self.compute_dtype)
+
+
 def build_compact(image_size: int) -> keras.Model:
     """Builds the compact residual network with random weights.
 
@@ -37,31 +57,54 @@ def build_compact(image_size: int) -> keras.Model:
     of four widths, each stage half as large as the one before; He-normal initialisation
     (arXiv 1502.01852). No convolution is depthwise.
 
-    The output joins the pooled outputs of all four stages: of each map its mean and its standard
-    deviation over the image, which tells of textures what a mean does not
-    (`benchmarks/probing.py --means` leaves it out).
+    The output joins the pooled outputs of all four stages: of each map the means of its quarters,
+    which tell where in the image something is, and its standard deviation and maximum, which tell
+    of textures and of small things what means do not (`benchmarks/probing.py --parts` shows what
+    each is worth).
 
     Args:
         image_size: Side of the square input in pixels, 32 or more.
 
     Returns:
         A functional model, float pixels of -1 to 1 `[n, size, size, 3]` in, features
-        `[n, 736]` out.
+        `[n, 2208]` out.
     """
     pixels = keras.Input((image_size, image_size, 3), name="pixels")
     x = _convolved(pixels, WIDTHS[0], "stem", stride=2)
     stages = []
-    for stage, width in enumerate(WIDTHS, start=1):
+    for stage, width in zip(STAGES, WIDTHS, strict=True):
         for block in range(1, BLOCKS_PER_STAGE + 1):
             # The stem has halved the image for the first stage already.
             stride = 2 if stage > 1 and block == 1 else 1
             x = _residual(x, width, f"stage{stage}_block{block}", stride)
         stages.append(x)
     pooled = [
-        StatisticsPooling2D(name=f"features_stage{stage}")(x)
-        for stage, x in enumerate(stages, start=1)
+        QuarteredPooling2D(name=f"features_stage{stage}")(x)
+        for stage, x in zip(STAGES, stages, strict=True)
     ]
     return keras.Model(pixels, layers.Concatenate(name="features_joined")(pooled), name="backbone")
+
+
+def without_places(base: keras.Model) -> keras.Model:
+    """Pools the same maps to what does not say where in an image something is.
+
+    Two crops of an image have other things in their quarters, and other maxima: what is to agree
+    between them is read off means and deviations.
+
+    Args:
+        base: A compact network, whose layers are shared.
+
+    Returns:
+        The same pixels in, `[n, 736]` out: of each stage the means of its maps, then their
+        deviations.
+    """
+    maps = [base.get_layer(f"stage{stage}_block{BLOCKS_PER_STAGE}_relu") for stage in STAGES]
+    pooled = [
+        StatisticsPooling2D(name=f"statistics_stage{stage}")(layer.output)
+        for stage, layer in zip(STAGES, maps, strict=True)
+    ]
+    joined = layers.Concatenate(name="statistics_joined")(pooled)
+    return keras.Model(base.input, joined, name="backbone")
 
 
 def _residual(x: keras.KerasTensor, width: int, name: str, stride: int) -> keras.KerasTensor:

@@ -12,6 +12,7 @@ from keras import layers
 
 from app.backbones.backbone import Backbone
 from app.backbones.build import scale_pixels
+from app.backbones.compact import without_places
 from app.backbones.copying import copy_weights
 from app.pretrain_recipe import Pretraining
 
@@ -50,8 +51,9 @@ def build_network(
     base.trainable = True
     pixels = keras.Input(base.input.shape[1:], name="pixels")
     scaled = scale_pixels(pixels, backbone)
-    features = _pooled(base(scaled))
-    encoder = keras.Model(pixels, features, name="features")
+    encoder = keras.Model(pixels, _pooled(base(scaled)), name="features")
+    contrasted = without_places(base) if backbone.constructor is None else base
+    features = _pooled(contrasted(scaled))
     if recipe.method == "classification":
         logits = layers.Dense(recipe.classes, dtype="float32", name="logits")(features)
         return Network(keras.Model(pixels, logits, name="classifier"), encoder)
