@@ -41,7 +41,7 @@ from app.pretraining.descriptors import learn_descriptors
 
 SETS = {"cifar10": "test", "flowers": "val"}
 LABELS, TESTED = (10, 100), 2000
-PARTS = ("means", "deviations", "maxima")  # of maps; the features have quarters in place of means
+PARTS = ("means", "deviations")  # of whole maps; the features have quarters in place of the means
 STRENGTHS = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]}
 Extract = Callable[[np.ndarray], np.ndarray]
 
@@ -123,10 +123,9 @@ def first_parts_of(extract: Extract, count: int) -> Extract:
     def left(images: np.ndarray) -> np.ndarray:
         features = extract(images)
         found = []
-        for stage in np.split(features, 6 * np.cumsum(WIDTHS)[:-1], axis=1):
-            six = stage.reshape(len(stage), 6, -1)
-            parts = [six[:, :4].mean(axis=1), six[:, 4], six[:, 5]]
-            found += parts[:count]
+        for stage in np.split(features, 5 * np.cumsum(WIDTHS)[:-1], axis=1):
+            five = stage.reshape(len(stage), 5, -1)
+            found += [five[:, :4].mean(axis=1), five[:, 4]][:count]
         return np.concatenate(found, axis=1)
 
     return left

@@ -155,7 +155,7 @@ def test_a_stage_stops_when_its_patience_is_over(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_names_the_stage_and_the_setting(tmp_path: Path) -> None:
     each = trainer(tmp_path)
     mad = Stage(epochs=3, learning_rate=1000.0, optimizer="sgd", unfreeze="all")
-    each.model.get_layer("logits").kernel.assign(np.full((2208, 3), np.nan))
+    each.model.get_layer("logits").kernel.assign(np.full((1840, 3), np.nan))
     with pytest.raises(RunError, match=r"stage boom .* no number.*Lower stages.boom.learning_rate"):
         each.train({"boom": mad})
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]

@@ -33,9 +33,9 @@ class StatisticsPooling2D(layers.Layer):  # type: ignore[misc]  # keras is untyp
 
 @keras.saving.register_keras_serializable("graft")
 class QuarteredPooling2D(layers.Layer):  # type: ignore[misc]  # keras is untyped
-    """Joins the means of each map's quarters, its deviation and its maximum.
+    """Joins the means of each map's quarters and its standard deviation.
 
-    `[n, h, w, channels]`, 2 x 2 or larger, to `[n, 6 channels]`. Quarters of odd maps share the row
+    `[n, h, w, channels]`, 2 x 2 or larger, to `[n, 5 channels]`. Quarters of odd maps share the row
     and the column in the middle. Taken in 32 bits or more, as above.
     """
 
@@ -46,8 +46,8 @@ class QuarteredPooling2D(layers.Layer):  # type: ignore[misc]  # keras is untype
         window, step = ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2)
         quarters = ops.average_pool(whole, window, step)
         deviation = ops.sqrt(ops.var(whole, axis=(1, 2)) + 1e-5)
-        parts = [ops.reshape(quarters, (-1, 4 * channels)), deviation, ops.max(whole, axis=(1, 2))]
-        return ops.cast(ops.concatenate(parts, axis=-1), self.compute_dtype)
+        joined = ops.concatenate([ops.reshape(quarters, (-1, 4 * channels)), deviation], axis=-1)
+        return ops.cast(joined, self.compute_dtype)
 
 
 def build_compact(image_size: int) -> keras.Model:
@@ -58,16 +58,15 @@ def build_compact(image_size: int) -> keras.Model:
     (arXiv 1502.01852). No convolution is depthwise.
 
     The output joins the pooled outputs of all four stages: of each map the means of its quarters,
-    which tell where in the image something is, and its standard deviation and maximum, which tell
-    of textures and of small things what means do not (`benchmarks/probing.py --parts` shows what
-    each is worth).
+    which tell where in the image something is, and its standard deviation, which tells of textures
+    what means do not (`benchmarks/probing.py --parts` shows what each is worth).
 
     Args:
         image_size: Side of the square input in pixels, 32 or more.
 
     Returns:
         A functional model, float pixels of -1 to 1 `[n, size, size, 3]` in, features
-        `[n, 2208]` out.
+        `[n, 1840]` out.
     """
     pixels = keras.Input((image_size, image_size, 3), name="pixels")
     x = _convolved(pixels, WIDTHS[0], "stem", stride=2)
@@ -88,8 +87,8 @@ def build_compact(image_size: int) -> keras.Model:
 def without_places(base: keras.Model) -> keras.Model:
     """Pools the same maps to what does not say where in an image something is.
 
-    Two crops of an image have other things in their quarters, and other maxima: what is to agree
-    between them is read off means and deviations.
+    Two crops of an image have other things in their quarters: what is to agree between them is read
+    off whole maps.
 
     Args:
         base: A compact network, whose layers are shared.
