@@ -21,10 +21,10 @@ recipe = Recipe(
     head=Head(dropout=0.2),
     stages={
         # The new head alone first: it finds its feet while the features stand still.
-        "warm_up": Stage(epochs=2, learning_rate=1e-2),
+        "warm_up": Stage(epochs=2, learning_rate=2e-3),
         # Then everything. Random features have no statistics worth keeping: BatchNorm trains.
         "fine_tune": Stage(
-            epochs=6, learning_rate=2e-3, unfreeze="all", schedule="cosine", train_batch_norm=True
+            epochs=6, learning_rate=1e-3, unfreeze="all", schedule="cosine", train_batch_norm=True
         ),
     },
 )
