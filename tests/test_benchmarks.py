@@ -256,4 +256,4 @@ def test_parts_of_the_features_of_the_compact_network_are_told_apart() -> None:
     for count in (1, 2):
         left = probing.first_parts_of(lambda _: features, count)(images)
         parts = [part for each in wanted for part in each[:count]]
-        np.testing.assert_allclose(left, np.concatenate(parts, axis=1), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(left, np.concatenate(parts, axis=1), rtol=1e-5, atol=1e-6)
