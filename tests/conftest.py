@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -47,6 +48,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("GRAFT_CACHE", str(folder))
         patch.delenv("GRAFT_CACHE_LIMIT", raising=False)
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Lets Ctrl-C count in the processes of tests that run in the background.
+
+    A process inherits that a signal is ignored. What `preexec_fn` would do instead hangs or
+    aborts where the process that starts another has threads, as TensorFlow's and gRPC's.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import shutil
 import signal
@@ -19,7 +18,7 @@ import pytest
 from app import Augmentation, Data, Head, Recipe, Stage
 from app.settings import to_json
 
-GRAFT = [sys.executable, "-c", "from app.cli import graft; graft()"]
+GRAFT = "from app.cli import graft; graft()"
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +52,14 @@ def recipe(photos: Path) -> Recipe:
 
 
 def start(folder: Path, *arguments: str, cores: set[int] | None = None) -> subprocess.Popen[str]:
+    pinned = f"import os; os.sched_setaffinity(0, {cores}); " if cores else ""
     return subprocess.Popen(
-        [*GRAFT, "train", str(folder / "recipe.json"), *arguments],
+        [sys.executable, "-c", f"{pinned}{GRAFT}", "train", "recipe.json", *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: _begin(cores),
     )
-
-
-def _begin(cores: set[int] | None) -> None:
-    """In the new process: Ctrl-C counts, even where the tests run in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if cores:
-        os.sched_setaffinity(0, cores)
 
 
 def finish(folder: Path, *arguments: str, cores: set[int] | None = None) -> str:
@@ -130,12 +122,12 @@ def test_ctrl_c_says_how_to_go_on_and_another_recipe_is_refused(fresh: Path) -> 
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "stopped: go on with the same command and --resume run" in said
     assert "Traceback" not in said
     other = start(fresh, "--resume", "run")
     _, said = other.communicate(timeout=60)
-    assert other.returncode == 2
+    assert other.returncode == 2, said
     assert "is a run of another recipe (stages.warm_up.epochs: 1000 -> 3" in said
 
 
@@ -145,7 +137,7 @@ def test_two_processes_cannot_train_one_run(fresh: Path) -> None:
         wait_for(process, "run/checkpoints/[0-9]*.npz", fresh)
         other = start(fresh, "--run-dir", "run", "--epochs", "1000", "--patience", "1000")
         _, said = other.communicate(timeout=120)
-        assert other.returncode == 2
+        assert other.returncode == 2, said
         assert "is being trained by another process" in said
     finally:
         process.kill()
@@ -223,8 +215,7 @@ def test_a_full_disk_stops_with_the_last_checkpoint_intact(
     limited = [
         sys.executable,
         "-c",
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (13_500_000, -1));"
-        "from app.cli import graft; graft()",
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (13_500_000, -1)); {GRAFT}",
     ]
     done = subprocess.run(
         [*limited, "train", "recipe.json", "--run-dir", "run"],

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -325,11 +324,15 @@ def test_on_a_full_disk_a_search_stops_in_one_line_and_goes_on_afterwards(
     _, place = searched
     asked = ("small.py", "--trials", str(TRIALS), "--output", "full")
 
-    def no_room() -> None:  # for a checkpoint, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-
+    python, option, graft, *rest = command(*asked)
+    # For a checkpoint, as on a full disk.
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))"
     done = subprocess.run(
-        command(*asked), cwd=folder, capture_output=True, text=True, check=False, preexec_fn=no_room
+        [python, option, f"{limited}; {graft}", *rest],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

@@ -23,6 +23,7 @@ from app.recipe import Recipe, Stage
 from app.training import devices
 from app.training.compiling import compile_for
 from app.training.losses import Task
+from app.training.stopping import between_steps
 
 STEPS = 4  # that are timed, of which the first is traced
 LONG_SECONDS = 10.0
@@ -80,14 +81,15 @@ class Bench:
             on_train_batch_end=lambda *_, **__: ends.append(self.clock())
         )
         began = self.clock()
-        above.fit(
-            batch,
-            steps_per_epoch=STEPS,
-            validation_data=batch.take(1),
-            callbacks=[noting],
-            shuffle=False,
-            verbose=0,
-        )
+        with between_steps() as stopping:
+            above.fit(
+                batch,
+                steps_per_epoch=STEPS,
+                validation_data=batch.take(1),
+                callbacks=[noting, stopping],
+                shuffle=False,
+                verbose=0,
+            )
         total = self.clock() - began
         step = min(later - earlier for earlier, later in pairwise(ends))
         return max(total - STEPS * step, 0.0), step / size

@@ -33,6 +33,7 @@ from app.training.callbacks import bring_back
 from app.training.checkpoints import Checkpoint, Checkpoints
 from app.training.optimizers import build_optimizer
 from app.training.resuming import arrays_of, put_back
+from app.training.stopping import between_steps
 
 # How many measurements in a row may find that the features have collapsed: the first steps of
 # some methods pass through that.
@@ -108,13 +109,15 @@ class Learning:
 
     def _fit(self, first: int, count: int, bar: Any) -> float:
         moved = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: bar.update())
-        history = self.network.model.fit(
-            devices.sent_ahead(self.views.batches(first, count), devices.gpus()),
-            steps_per_epoch=count,
-            callbacks=[moved, keras.callbacks.TerminateOnNaN(), *self.network.callbacks],
-            shuffle=False,
-            verbose=0,
-        )
+        callbacks = [moved, keras.callbacks.TerminateOnNaN(), *self.network.callbacks]
+        with between_steps() as stopping:
+            history = self.network.model.fit(
+                devices.sent_ahead(self.views.batches(first, count), devices.gpus()),
+                steps_per_epoch=count,
+                callbacks=[*callbacks, stopping],
+                shuffle=False,
+                verbose=0,
+            )
         loss = float(history.history["loss"][-1])
         if not math.isfinite(loss):
             raise RunError(

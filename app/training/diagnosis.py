@@ -18,6 +18,7 @@ from app.recipe import Stage
 from app.training.losses import Task
 from app.training.parts import plain_copy, same_randomness
 from app.training.signals import called
+from app.training.stopping import between_steps
 
 # Half floats round a pixel to 1/256 of it, which is 0.4 % of the range.
 SCALING_ERROR = 0.01
@@ -168,11 +169,13 @@ def check_one_batch(
     copy.compile(
         keras.optimizers.Adam(OVERFITTING_RATE), loss=loss, metrics=[metric], jit_compile=False
     )
-    first = last = copy.train_on_batch(pixels, labels, return_dict=True)
-    taken = 0
-    while taken < steps and last["loss"] >= first["loss"] / 10 and last["accuracy"] < 1:
-        last = copy.train_on_batch(pixels, labels, return_dict=True)
-        taken += 1
+    with between_steps() as stopping:
+        first = last = copy.train_on_batch(pixels, labels, return_dict=True)
+        taken = 0
+        while taken < steps and last["loss"] >= first["loss"] / 10 and last["accuracy"] < 1:
+            last = copy.train_on_batch(pixels, labels, return_dict=True)
+            taken += 1
+            stopping.here()
     passed = last["loss"] < first["loss"] / 10 or (taken > 0 and last["accuracy"] == 1)
     return Finding(
         name="one batch learned by heart",

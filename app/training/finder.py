@@ -18,6 +18,7 @@ from app.errors import RunError
 from app.recipe import Stage
 from app.training.losses import Task, build_loss
 from app.training.optimizers import build_optimizer, rate_factors
+from app.training.stopping import between_steps
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100
 RATES = np.geomspace(LOWEST, HIGHEST, STEPS)
@@ -163,19 +164,21 @@ def _losses(trial: keras.Model, updates: Sequence[Sequence[Any]]) -> list[float]
     first_draws = _values(draws)
     losses: list[float] = []
     lowest = math.inf
-    for step, rate in enumerate(RATES):
-        if step % KEPT == 0:
-            _assign(draws, first_draws)
-        trial.optimizer.learning_rate = float(rate)
-        loss = float(np.mean([trial.train_on_batch(*batch) for batch in updates[step % KEPT]]))
-        if not math.isfinite(loss):
-            break
-        losses.append(loss)
-        if len(losses) >= KEPT:
-            recent = float(np.mean(losses[-KEPT:]))
-            lowest = min(lowest, recent)
-            if recent > DIVERGED * lowest:
+    with between_steps() as stopping:
+        for step, rate in enumerate(RATES):
+            if step % KEPT == 0:
+                _assign(draws, first_draws)
+            trial.optimizer.learning_rate = float(rate)
+            loss = float(np.mean([trial.train_on_batch(*batch) for batch in updates[step % KEPT]]))
+            stopping.here()
+            if not math.isfinite(loss):
                 break
+            losses.append(loss)
+            if len(losses) >= KEPT:
+                recent = float(np.mean(losses[-KEPT:]))
+                lowest = min(lowest, recent)
+                if recent > DIVERGED * lowest:
+                    break
     if len(losses) < KEPT:
         raise RunError(
             f"the loss is no number at a learning rate of {RATES[len(losses)]:.1g} already: "

@@ -11,6 +11,7 @@ import numpy as np
 
 from app.training.diagnosis import Finding
 from app.training.parts import renewed, same_randomness
+from app.training.stopping import between_steps
 
 STEPS, RATE = 50, 1e-2
 # Student's t, one-sided 99 %, 9 degrees of freedom.
@@ -81,8 +82,10 @@ def _accuracy(
     """Trains from fresh weights, and forgets it all but for the accuracy."""
     trained.set_weights(fresh.get_weights())
     start = [np.array(variable) for variable in trained.optimizer.variables]
-    for _ in range(STEPS):
-        trained.train_on_batch(*draw)
+    with between_steps() as stopping:
+        for _ in range(STEPS):
+            trained.train_on_batch(*draw)
+            stopping.here()
     for variable, value in zip(trained.optimizer.variables, start, strict=True):
         variable.assign(value)
     return float(trained.test_on_batch(*validation, return_dict=True)["accuracy"])

@@ -34,6 +34,7 @@ from app.training.learner import Learner
 from app.training.losses import Task
 from app.training.resuming import Checkpointer, Moment
 from app.training.schedules import in_epochs, peak, warmup_epochs
+from app.training.stopping import between_steps
 
 _log = logging.getLogger("graft")
 
@@ -138,15 +139,16 @@ class Trainer:
             counters,
             self._last(stage, first),
         )
-        if at.step:  # Keras makes the metrics, whose running means go on, when it first needs them
-            learner.model.evaluate(learner.validation.take(1), verbose=0)
-        if saved:
-            checkpointer.take_up(learner.model, saved)
         progress = Progress(name, stage.epochs, self.steps)
         in_time = StopInTime(self.until)  # after what keeps the best weights
         callbacks = [progress, *counters, in_time, *self.watching(stage), checkpointer]
-        if not at.over:
-            self._fit(learner, stage, first, at, diverging, callbacks)
+        with between_steps() as stopping:
+            if at.step:  # Keras makes the metrics, whose means go on, when it first needs them
+                learner.model.evaluate(learner.validation.take(1), verbose=0)
+            if saved:
+                checkpointer.take_up(learner.model, saved)
+            if not at.over:
+                self._fit(learner, stage, first, at, diverging, [*callbacks, stopping])
 
     def _counters(self, stage: Stage) -> tuple[StopWhenDiverging, list[Resumable]]:
         diverging = StopWhenDiverging()
