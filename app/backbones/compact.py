@@ -25,29 +25,30 @@ class StatisticsPooling2D(layers.Layer):  # type: ignore[misc]  # keras is untyp
     def call(self, maps: Any) -> Any:
         """Means first, in the layer's precision."""
         whole = ops.cast(maps, keras.backend.result_type(maps.dtype, "float32"))
-        mean, variance = ops.moments(whole, axes=(1, 2))
         # A little is added: the root is infinitely steep at 0.
-        joined = ops.concatenate([mean, ops.sqrt(variance + 1e-5)], axis=-1)
+        deviation = ops.sqrt(ops.var(whole, axis=(1, 2)) + 1e-5)
+        joined = ops.concatenate([self.means(whole), deviation], axis=-1)
         return ops.cast(joined, self.compute_dtype)
+
+    def means(self, maps: Any) -> Any:
+        """Takes the means that come first."""
+        return ops.mean(maps, axis=(1, 2))
 
 
 @keras.saving.register_keras_serializable("graft")
-class QuarteredPooling2D(layers.Layer):  # type: ignore[misc]  # keras is untyped
+class QuarteredPooling2D(StatisticsPooling2D):
     """Joins the means of each map's quarters and its standard deviation.
 
     `[n, h, w, channels]`, 2 x 2 or larger, to `[n, 5 channels]`. Quarters of odd maps share the row
-    and the column in the middle. Taken in 32 bits or more, as above.
+    and the column in the middle.
     """
 
-    def call(self, maps: Any) -> Any:
-        """Upper left, upper right, lower left, lower right; in the layer's precision."""
-        whole = ops.cast(maps, keras.backend.result_type(maps.dtype, "float32"))
+    def means(self, maps: Any) -> Any:
+        """Takes upper left, upper right, lower left, lower right."""
         height, width, channels = maps.shape[1:]
         window, step = ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2)
-        quarters = ops.average_pool(whole, window, step)
-        deviation = ops.sqrt(ops.var(whole, axis=(1, 2)) + 1e-5)
-        joined = ops.concatenate([ops.reshape(quarters, (-1, 4 * channels)), deviation], axis=-1)
-        return ops.cast(joined, self.compute_dtype)
+        quarters = ops.average_pool(maps, window, step)
+        return ops.reshape(quarters, (-1, 4 * channels))
 
 
 def build_compact(image_size: int) -> keras.Model:
