@@ -191,12 +191,13 @@ def rank_backbones(source: str, images: int | None, only: str | None) -> int:
 def backbones() -> int:
     """Lists the backbones and whether their weights are on this machine."""
     from app.backbones.table import BACKBONES
-    from app.backbones.weights import is_cached, weights_folder
+    from app.backbones.weights import is_cached, newest_version, weights_folder
 
-    say(f"{'name':22} {'pixels':>6} {'parameters':>11}  ImageNet weights")
+    shipped = f"{newest_version()}, which comes with graft: --backbone embedded"
+    say(f"{'name':22} {'pixels':>6} {'parameters':>11}  weights")
     for backbone in BACKBONES.values():
-        here = "on this machine" if is_cached(backbone) else "to be downloaded"
-        here = here if backbone.weights_file else "none"
+        here = "ImageNet, on this machine" if is_cached(backbone) else "ImageNet, to be downloaded"
+        here = here if backbone.weights_file else shipped
         say(f"{backbone.name:22} {backbone.image_size:6} {backbone.parameters:11,}  {here}")
     say(f"ImageNet weights are looked for in {weights_folder()}")
     return 0

@@ -5,11 +5,10 @@
 
 A logistic regression learns from 10 and from 100 images a class, drawn by each seed, and is tested
 on the test images that the set comes with: CIFAR-10 (the first 2,000 of 10,000, in the order of
-their hashes) and flowers (150). Beside the weights named: random weights, the embedded ones if this
-version has them, MobileNetV2 0.35 from ImageNet at 128 pixels, and no network at all, but
-histograms of oriented gradients (doi 10.1109/CVPR.2005.177, by scikit-image, which the extra
-`pretraining` brings) and of colours, or the descriptors of `graft pretrain`, learned from generated
-images.
+their hashes), flowers (150) and hotdog (200). Beside the weights named: random ones, the embedded
+ones, MobileNetV2 0.35 from ImageNet at 128 pixels, and no network at all, but histograms of
+oriented gradients (doi 10.1109/CVPR.2005.177, by scikit-image, which the extra `pretraining`
+brings) and of colours, or the descriptors of `graft pretrain`, learned from generated images.
 """
 
 import argparse
@@ -33,13 +32,12 @@ from sklearn.preprocessing import StandardScaler
 from app.backbones.build import build_backbone, scale_pixels
 from app.backbones.compact import WIDTHS
 from app.backbones.table import find_backbone
-from app.backbones.weights import VERSIONS
 from app.data.generated import generate
 from app.data.views import reader
 from app.features.filling import forward_of
 from app.pretraining.descriptors import learn_descriptors
 
-SETS = {"cifar10": "test", "flowers": "val"}
+SETS = {"cifar10": "test", "flowers": "val", "hotdog": "test"}
 LABELS, TESTED = (10, 100), 2000
 PARTS = ("means", "deviations")  # of whole maps; the features have quarters in place of the means
 STRENGTHS = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]}
@@ -89,11 +87,10 @@ def usual(size: int) -> dict[str, tuple[Extract, int]]:
     """Returns what everything is set beside, each with the size of its images."""
     found = {
         "random weights": (network("compact", size, "none"), size),
+        "embedded": (network("compact", size, "embedded"), size),
         "gradients and colours": (gradients_and_colors, 64),
         "patches, edges and colours": (learn_descriptors(generate(range(4096), 64), 0), 64),
     }
-    if VERSIONS:
-        found["embedded"] = (network("compact", size, "embedded"), size)
     file = next(
         (MATERIAL / "keras_home" / "models").glob("mobilenet_v2_*_0.35_224_no_top.h5"), None
     )

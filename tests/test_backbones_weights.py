@@ -130,12 +130,6 @@ def test_compact_has_no_imagenet_weights_and_says_so() -> None:
         build_backbone(COMPACT, 32, "imagenet")
 
 
-def test_no_weights_are_embedded_in_this_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.backbones.weights.VERSIONS", {})
-    with pytest.raises(WeightsError, match=r"ships no weights for compact.*`--weights none`"):
-        build_backbone(COMPACT, 32, "embedded")
-
-
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> keras.Model:
     """A network whose weights are shipped as two versions."""

@@ -158,7 +158,8 @@ def test_the_help_of_a_recipe_explains_every_setting(
 def test_backbones_are_listed_with_where_their_weights_are(ask: Ask) -> None:
     answer = ask("backbones")
     assert answer.returncode == 0
-    assert re.search(r"^mobilenet_v2 +224 +2,257,984 ", answer.stdout, re.MULTILINE)
+    assert re.search(r"^mobilenet_v2 +224 +2,257,984  ImageNet, ", answer.stdout, re.MULTILINE)
+    assert re.search(r"^compact +96 .* embedded-v1, .*--backbone embedded$", answer.stdout, re.M)
     assert answer.stdout.splitlines()[-1].startswith("ImageNet weights are looked for in ")
 
 

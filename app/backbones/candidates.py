@@ -12,8 +12,6 @@ from app.backbones.weights import (
     given_file,
     is_cached,
     is_embedded,
-    ships_weights,
-    weights_folder,
 )
 from app.errors import RecipeError, WeightsError
 
@@ -34,25 +32,17 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """The name of the backbone, and the weights unless they are its usual ones."""
+        """What `--backbone` takes, and the weights unless they are its usual ones."""
+        if self.weights == "embedded":
+            return "embedded"
         usual = self.weights == _usual_weights(self.backbone)
         return self.backbone.name if usual else f"{self.backbone.name}={self.weights}"
 
 
 def at_hand() -> list[Candidate]:
-    """Lists the backbones whose trained weights are on this machine, and says which are not.
-
-    Raises:
-        WeightsError: If there is none.
-    """
+    """Lists the backbones whose trained weights are on this machine, and says which are not."""
     usual = [Candidate(backbone, _usual_weights(backbone)) for backbone in BACKBONES.values()]
     found = [candidate for candidate in usual if _is_here(candidate)]
-    if not found:
-        raise WeightsError(
-            f"no weights of any backbone are on this machine (ImageNet weights are looked for in"
-            f" {weights_folder()}): name some to download, such as --only"
-            " mobilenet_v2,efficientnet_v2_b0"
-        )
     missing = [each.name for each in usual if each not in found and each.weights == "imagenet"]
     if missing:
         _log.info(
@@ -87,7 +77,7 @@ def named(only: str) -> list[Candidate]:
 
 
 def _candidate(word: str) -> Candidate:
-    name, equals, weights = word.partition("=")
+    name, equals, weights = ("compact=embedded" if word == "embedded" else word).partition("=")
     backbone = find_backbone(name.strip())
     candidate = Candidate(backbone, weights.strip() if equals else _usual_weights(backbone))
     if is_embedded(candidate.weights):
@@ -104,6 +94,4 @@ def _usual_weights(backbone: Backbone) -> str:
 
 
 def _is_here(candidate: Candidate) -> bool:
-    if candidate.weights == "imagenet":
-        return is_cached(candidate.backbone)
-    return ships_weights() and embedded_file(candidate.backbone).is_file()
+    return candidate.weights != "imagenet" or is_cached(candidate.backbone)

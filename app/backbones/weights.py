@@ -13,7 +13,9 @@ from app.errors import WeightsError
 EMBEDDED = Path(__file__).parent / "embedded"
 # The weights that graft ships, by version, with the SHA-256 of the file. What was shipped once is
 # never changed; the last is what `embedded` stands for.
-VERSIONS: dict[str, str] = {}
+VERSIONS = {
+    "embedded-v1": "b9fc8b2032467734cbf1267aa814d31d99db5484937eeaec676bad03847ccd7f",
+}
 HDF5_ENDINGS = (".h5", ".hdf5")
 
 
@@ -55,9 +57,9 @@ def is_cached(backbone: Backbone) -> bool:
     return cached_file(backbone) is not None
 
 
-def ships_weights() -> bool:
-    """Tells whether this version of graft comes with weights."""
-    return bool(VERSIONS)
+def newest_version() -> str:
+    """Tells which of the weights that graft ships `embedded` stands for."""
+    return list(VERSIONS)[-1]
 
 
 def is_embedded(weights: str) -> bool:
@@ -73,21 +75,15 @@ def embedded_file(backbone: Backbone, weights: str = "embedded") -> Path:
         weights: `embedded` for the newest, or a version.
 
     Raises:
-        WeightsError: If there are none for this backbone, none in this version of graft, or if
-            the file is not what was shipped.
+        WeightsError: If there are none for this backbone, or if the file is not what was shipped.
     """
     if backbone.constructor is not None:
         raise WeightsError(
             f"embedded weights exist for compact only, not for {backbone.name}: "
             "use `--weights imagenet` or `--weights none`, or `--backbone compact`"
         )
-    version = list(VERSIONS)[-1] if weights == "embedded" and VERSIONS else weights
+    version = newest_version() if weights == "embedded" else weights
     file = EMBEDDED / f"{version}.npz"
-    if version not in VERSIONS:
-        raise WeightsError(
-            f"this version of graft ships no weights for {backbone.name}: use `--weights none`, or"
-            " another backbone with `--weights imagenet`"
-        )
     if not file.is_file():
         raise WeightsError(f"{file}, which graft shipped, is missing: install graft again")
     if sha256_of(file) != VERSIONS[version]:
