@@ -27,6 +27,8 @@ SHRUNK = {
     "image_size": 32,
     "batch_size": 16,
     "epochs": 1,
+    "data.validation_fraction": 0.15,
+    "data.test_fraction": 0.15,
     "backbone": "compact",
     "weights": "none",
 }
@@ -87,7 +89,8 @@ def test_a_recipe_is_trained_and_can_be_asked(
         exported = folder if folder.exists() else export(finished)
         (answer,) = Export(exported).predict(finished.test_images()[:1])
         assert answer.label in finished.manifest["class_names"]
-    assert stages == [True] * len(small.stages)
+    trained = 2 if path.stem == "digits" else 1  # again from random weights
+    assert stages == [True] * trained * len(small.stages)
     if not any(stage.train_batch_norm for stage in small.stages.values()):
         # Of random weights, mean 0 and variance 1.
         for layer in normalising(load_model(finished)):
