@@ -102,7 +102,8 @@ def test_versions_come_and_go_under_load_without_a_failed_request(
     assert kinds == {("1", False), ("2", True), ("10", False)}
     order = [told["version"] for _, told in answers]
     assert order.index("1") < order.index("2") < order.index("10")
-    assert order[-1] == "2"
+    # The last of the clients' answers may be of a request that came before the change.
+    assert server.post("/classify", photo)[1]["version"] == "2"
     until(lambda: states(server) == {"1": "END", "2": "AVAILABLE", "10": "END"})
 
 

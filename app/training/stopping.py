@@ -46,8 +46,8 @@ def between_steps() -> Iterator[Stopping]:
     """Keeps Ctrl-C for the end of a step.
 
     Python raises it wherever the main thread happens to be. TensorFlow, which calls Python back
-    while it traces, does not expect it there: about one time in twenty it became a `SystemError`
-    in the first steps of a stage. A second Ctrl-C is raised at once. A handler that another
+    while it traces, does not expect it there: of a hundred runs that were interrupted in their first
+    steps four ended with a `SystemError`. A second Ctrl-C is raised at once. A handler that another
     program has set is left alone, and so is a signal that is ignored.
 
     Yields:
