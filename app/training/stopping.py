@@ -46,9 +46,9 @@ def between_steps() -> Iterator[Stopping]:
     """Keeps Ctrl-C for the end of a step.
 
     Python raises it wherever the main thread happens to be. TensorFlow, which calls Python back
-    while it traces, does not expect it there: of a hundred runs that were interrupted in their first
-    steps four ended with a `SystemError`. A second Ctrl-C is raised at once. A handler that another
-    program has set is left alone, and so is a signal that is ignored.
+    while it traces, does not expect it there: of a hundred runs that were interrupted in their
+    first steps four ended with a `SystemError`. A second Ctrl-C is raised at once. A handler that
+    another program has set is left alone, and so is a signal that is ignored.
 
     Yields:
         A callback for `fit`, the last of all, so that the others see the end of the step too;
