@@ -17,7 +17,7 @@ from app.errors import CacheError, RecipeError
 from app.evaluation.tables import class_table, confusion_table, label_table, split_line
 from app.explaining import say
 from app.recipe import Recipe, check, override, stage_named
-from app.recipe_file import RecipeFile
+from app.recipe_file import RecipeFile, read_changes
 from app.run_directory import Run, check_place, open_finished_run, open_run
 
 _log = logging.getLogger("graft")
@@ -50,7 +50,7 @@ def train(
     run: RunRecipe = file.run or verbs.run
     if length:
         verbs.check_ready(recipe)
-        fixed = set(settings.parse(file.recipe, given))
+        fixed = set(read_changes(file.recipe, given))
         finished = verbs.load("app.budget.planning").run_within(recipe, fixed, length, place, began)
     else:
         finished = run(recipe, place)
@@ -145,7 +145,7 @@ def _changed(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
     from app.backbones.table import find_backbone
 
     check(recipe)
-    changed = override(recipe, settings.parse(recipe, given))
+    changed = override(recipe, read_changes(recipe, given))
     backbone = find_backbone(changed.backbone)
     check_size(backbone, changed.data.image_size or backbone.image_size)
     for line in settings.differences(recipe, changed):

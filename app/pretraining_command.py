@@ -11,7 +11,7 @@ from app.commands import place_of
 from app.errors import RunError
 from app.explaining import say
 from app.pretrain_recipe import Pretraining, override, was_begun
-from app.recipe_file import RecipeFile
+from app.recipe_file import RecipeFile, read_changes
 from app.run_directory import check_writable
 
 _log = logging.getLogger("graft")
@@ -25,7 +25,7 @@ def pretrain(
 ) -> int:
     """Pretrains a backbone; the last line is where it lies."""
     place = place_of(run_dir, resume)
-    recipe = override(file.recipe, settings.parse(file.recipe, given))
+    recipe = override(file.recipe, read_changes(file.recipe, given))
     for line in settings.differences(file.recipe, recipe):
         _log.info(line)
     _check_place(recipe, place, resume)

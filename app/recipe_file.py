@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from app import pretrain_recipe
+from app import pretrain_recipe, settings
 from app.errors import RecipeError
+from app.kinds import Leaf
 from app.pretrain_recipe import Pretraining
 from app.recipe import Recipe, from_json
 
@@ -79,6 +82,22 @@ def _load_file(
                 f"{path} defines `{name}`, but not as a function: call it something else"
             )
     return RecipeFile(path, recipe, run, first_line(module.__doc__), search)
+
+
+def read_changes(recipe: Recipe | Pretraining, given: Mapping[str, str]) -> dict[str, Leaf]:
+    """Reads what a command line changes, by full path.
+
+    Weights of a run bring the backbone that it trained with them, unless another is given.
+
+    Raises:
+        RecipeError: If a name is unknown, or a text is no value of its type.
+    """
+    changes = settings.parse(recipe, given)
+    if "weights" in changes and "backbone" not in changes:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # no run, or none of ours
+            run = Path(str(changes["weights"])).expanduser()
+            changes["backbone"] = str(json.loads((run / "recipe.json").read_bytes())["backbone"])
+    return changes
 
 
 def first_line(docstring: str | None) -> str:

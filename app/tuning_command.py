@@ -16,7 +16,7 @@ from app.budget.request import read_minutes
 from app.errors import RecipeError
 from app.explaining import guarded, say
 from app.recipe import Recipe, override
-from app.recipe_file import RecipeFile
+from app.recipe_file import RecipeFile, read_changes
 from app.tuning.request import Tuning, from_plain, open_tuning, read_request
 from app.tuning.results import lines
 from app.tuning.supervising import Plan, supervise
@@ -41,7 +41,7 @@ def tune(
         1 if no trial was completed, else 0.
     """
     began = time.time()
-    recipe = override(file.recipe, settings.parse(file.recipe, given))
+    recipe = override(file.recipe, read_changes(file.recipe, given))
     length = None if minutes is None else read_minutes(minutes)
     if chief is not None and "workers" not in asked:
         asked["workers"] = "0"  # those of other machines

@@ -2,10 +2,11 @@
 
     python benchmarks/from_pretrained.py --weights embedded
     python benchmarks/from_pretrained.py --weights runs/pretrain_unlabelled/<id> --sets cifar10
+    python benchmarks/from_pretrained.py --weights embedded --precision mixed_bfloat16
 
 The whole network trains, BatchNorm included, on 100 images a class, drawn by each seed; it is
 tested on the images that `benchmarks/probing.py` tests with. Pairs of runs take turns, both of the
-same recipe, images and seed.
+same recipe, images and seed; settings of the recipe that are typed count for both.
 """
 
 import argparse
@@ -53,8 +54,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--labels", type=int, default=100, help="images a class")
     parser.add_argument("--image-size", type=int, default=96, help="pixels")
-    asked = parser.parse_args()
-    print(f"{machine()}; {asked.labels} images a class, {asked.image_size} pixels\n")
+    asked, settings = parser.parse_known_args()
+    print(f"{machine()}; {asked.labels} images a class, {asked.image_size} pixels")
+    print(*(["both with", *settings] if settings else []), end="\n\n")
     rows = []
     for name in asked.sets:
         with tempfile.TemporaryDirectory() as temporary:
@@ -65,7 +67,7 @@ def main() -> None:
             found = alternate(
                 {
                     weights: lambda seed, weights=weights, places=places: trained(
-                        places[seed], weights, asked.image_size, seed
+                        places[seed], weights, asked.image_size, seed, *settings
                     )
                     for weights in (asked.weights, "none")
                 },
@@ -96,9 +98,9 @@ def laid_out(place: Path, name: str, labels: int, seed: int) -> Path:
     return place
 
 
-def trained(images: Path, weights: str, size: int, seed: int) -> Outcome:
+def trained(images: Path, weights: str, size: int, seed: int, *settings: str) -> Outcome:
     """Trains the recipe of this file."""
-    return graft(Path(__file__), Setting(images, "compact", weights, size), seed)
+    return graft(Path(__file__), Setting(images, "compact", weights, size), seed, *settings)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Make a better backbone of many images without labels: all that lie in a folder, at any depth.
 
     graft pretrain recipes/pretrain_unlabelled.py --data.source ~/unlabelled
-    graft train recipes/folder.py --backbone compact --weights runs/pretrain_unlabelled/<id>
+    graft train recipes/folder.py --data.source ~/photos --weights runs/pretrain_unlabelled/<id>
 
 `--data.probe ~/photos` measures beside it how well the features tell labelled images apart.
 """
@@ -14,7 +14,7 @@ recipe = Pretraining(
     # Crops, colours and blur that differ: what two views still have in common is what they show.
     augmentation=Augmentation("contrastive"),
     backbone="compact",
-    weights="none",
+    weights="embedded",  # what they know already is worth many steps
     method="dcl",
     steps=2000,
     learning_rate=2e-3,

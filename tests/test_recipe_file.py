@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app import Recipe, Stage
+from app import Pretraining, Recipe, Stage
 from app.errors import RecipeError
-from app.recipe_file import RecipeFile, load_recipe_file
+from app.recipe_file import RecipeFile, load_recipe_file, read_changes
 from app.run_directory import new_run
+from app.settings import to_json
 
 GOOD = '''"""Tell one from another.
 
@@ -146,3 +147,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.py", tmp_path / "none.json"):
         assert refusal(path) == f"{path} does not exist: give the file of a recipe"
     assert refusal(tmp_path).startswith(f"{tmp_path / 'recipe.json'} does not exist")
+
+
+RECIPE = Recipe(name="a", stages={"train": Stage(epochs=1)})
+
+
+@pytest.mark.parametrize("made_by", [RECIPE, Pretraining(name="b")])
+def test_weights_of_a_run_bring_its_backbone_unless_another_is_given(
+    made_by: Recipe | Pretraining, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.json").write_text(to_json(made_by))
+    given = {"weights": str(tmp_path)}
+    assert read_changes(RECIPE, given) == given | {"backbone": made_by.backbone}
+    assert read_changes(Pretraining(name="c"), given) == given | {"backbone": made_by.backbone}
+    other = given | {"backbone": "resnet50"}
+    assert read_changes(RECIPE, other) == other
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"[]", b"{}", b"\xff"])
+def test_weights_of_what_is_no_run_change_nothing_else(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "recipe.json").write_bytes(content)
+    given = {"weights": str(tmp_path)}
+    assert read_changes(RECIPE, given) == given
