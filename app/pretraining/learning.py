@@ -106,6 +106,8 @@ class Learning:
             jit_compile=devices.jit_compile(recipe, len(devices.gpus()))
             or keras.config.backend() == "jax",
         )
+        # TensorFlow traces a step twice whose first trace makes variables.
+        self.network.model.optimizer.build(self.network.model.trainable_variables)
 
     def _fit(self, first: int, count: int, bar: Any) -> float:
         moved = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: bar.update())

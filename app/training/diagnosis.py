@@ -169,6 +169,7 @@ def check_one_batch(
     copy.compile(
         keras.optimizers.Adam(OVERFITTING_RATE), loss=loss, metrics=[metric], jit_compile=False
     )
+    copy.optimizer.build(copy.trainable_variables)
     with between_steps() as stopping:
         first = last = copy.train_on_batch(pixels, labels, return_dict=True)
         taken = 0

@@ -106,6 +106,7 @@ def find_rate(
     # JAX has no other way.
     with_xla = keras.config.backend() == "jax"
     trial.compile(optimizer=optimizer, loss=loss, jit_compile=with_xla)
+    trial.optimizer.build(trial.trainable_variables)
     span = optimizer.gradient_accumulation_steps or 1
     kept = list(batches.repeat().take(KEPT * span).as_numpy_iterator())
     with _put_back(model.variables):
