@@ -8,7 +8,7 @@ from app import Augmentation, Pretraining, Unlabelled, main
 
 recipe = Pretraining(
     name="pretrain_generated",
-    data=Unlabelled(generated=1.0, batch_size=128),
+    data=Unlabelled(generated=1.0, image_size=64, batch_size=128),
     augmentation=Augmentation("contrastive"),
     backbone="compact",
     method="dcl",
