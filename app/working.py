@@ -1,4 +1,4 @@
-"""What surrounds the work in a directory: a lock, a log, a word on being stopped.
+"""What surrounds the work in a directory: a lock, a log, a word on its time and on being stopped.
 
 Standard library only.
 """
@@ -18,6 +18,13 @@ from app.errors import RunError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _log = logging.getLogger("graft")
+
+
+def duration(seconds: float) -> str:
+    """Writes how long something takes as one says it: `45 s`, `20 minutes`, `3.5 hours`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 @contextmanager

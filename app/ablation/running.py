@@ -17,7 +17,7 @@ from app.files import write_whole
 from app.recipe import Recipe, check, override
 from app.run_directory import Run
 from app.settings import to_json
-from app.working import many_networks
+from app.working import duration, many_networks
 
 RunRecipe = Callable[[Recipe, Path | None], Run]
 AS_WRITTEN = "as_written"
@@ -153,8 +153,7 @@ def _one_by_one(work: Sequence[tuple[str, int]], place: Path) -> Iterator[tuple[
 def _time_left(seconds: Sequence[float], runs: int) -> str:
     if not seconds:
         return ""
-    minutes = sum(seconds) / len(seconds) * runs / 60
-    return f", about {minutes:.0f} minutes left" if minutes >= 1.5 else ", about a minute left"
+    return f", about {duration(sum(seconds) / len(seconds) * runs)} left"
 
 
 def _found(

@@ -34,6 +34,7 @@ from app.training.checkpoints import Checkpoint, Checkpoints
 from app.training.optimizers import build_optimizer
 from app.training.resuming import arrays_of, put_back
 from app.training.stopping import between_steps
+from app.working import duration
 
 # How many measurements in a row may find that the features have collapsed: the first steps of
 # some methods pass through that.
@@ -158,13 +159,13 @@ class Learning:
         probe = f"  probe {row['probe']:.3f}" if "probe" in row else ""
         with tqdm.external_write_mode():
             _log.info(
-                "step %d/%d  loss %.3f  effective rank %.1f%s  %.0f minutes left",
+                "step %d/%d  loss %.3f  effective rank %.1f%s  %s left",
                 row["step"],
                 self.recipe.steps,
                 row["loss"],
                 row["effective_rank"],
                 probe,
-                row["seconds_a_step"] * (self.recipe.steps - row["step"]) / 60,
+                duration(row["seconds_a_step"] * (self.recipe.steps - row["step"])),
             )
             if row["collapsed"]:
                 _log.warning(

@@ -39,7 +39,7 @@ from app.run_directory import new_place
 from app.settings import to_json
 from app.training import devices
 from app.training.checkpoints import Checkpoints
-from app.working import locked, logged, said_if_stopped
+from app.working import duration, locked, logged, said_if_stopped
 
 # Images are read larger than views are, so that a narrow crop still shows details.
 READ_LARGER = 1.5
@@ -119,7 +119,7 @@ def _learn(
     began = time.monotonic()
     learning.learn()
     copy_weights(trained, base)
-    _log.info("pretraining took %.0f minutes", (time.monotonic() - began) / 60)
+    _log.info("pretraining took %s", duration(time.monotonic() - began))
 
 
 def _descriptors(views: Views, file: Path) -> Descriptors:

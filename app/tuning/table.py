@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from app.tuning.request import Request
 from app.tuning.trials import FAILED, RUNNING, STOPPED, Trial, best_of
+from app.working import duration
 
 _HEADING = "trial  accuracy    loss  seconds  what it changes"
 _log = logging.getLogger("graft")
@@ -65,7 +66,7 @@ class Table:
             seconds = to_do * sum(last) / len(last) / max(self._request.workers, 1)
         if self._until is not None:
             seconds = min(seconds, max(self._until - time.time(), 0.0))
-        return f"{seconds / 60:.0f} minutes left" if seconds >= 90 else f"{seconds:.0f} s left"
+        return f"{duration(seconds)} left"
 
 
 def row(trial: Trial) -> str:
