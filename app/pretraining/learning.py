@@ -31,6 +31,7 @@ from app.recipe import Stage
 from app.training import devices
 from app.training.callbacks import bring_back
 from app.training.checkpoints import Checkpoint, Checkpoints
+from app.training.compiling import compile_built
 from app.training.optimizers import build_optimizer
 from app.training.resuming import arrays_of, put_back
 from app.training.stopping import between_steps
@@ -101,14 +102,13 @@ class Learning:
             warmup_epochs=f"{100 * recipe.warmup:g}%",
             weight_decay=recipe.weight_decay,
         )
-        self.network.model.compile(
+        compile_built(
+            self.network.model,
             optimizer=build_optimizer(stage, recipe.steps),
             loss=loss_of(recipe.method, recipe.temperature, recipe.descriptors),
             jit_compile=devices.jit_compile(recipe, len(devices.gpus()))
             or keras.config.backend() == "jax",
         )
-        # TensorFlow traces a step twice whose first trace makes variables.
-        self.network.model.optimizer.build(self.network.model.trainable_variables)
 
     def _fit(self, first: int, count: int, bar: Any) -> float:
         moved = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: bar.update())

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from app.backbones.backbone import Backbone
 from app.recipe import Stage
 from app.training.losses import Task, build_loss, build_metrics
 from app.training.optimizers import build_optimizer, rate_factors
+
+
+def compile_built(model: keras.Model, **options: Any) -> None:
+    """Compiles a model and makes the variables of its optimizer.
+
+    TensorFlow traces a step twice whose first trace makes variables.
+
+    Args:
+        model: What of it trains is settled.
+        **options: Of `keras.Model.compile`.
+    """
+    model.compile(**options)
+    model.optimizer.build(model.trainable_variables)
 
 
 def compile_for(
@@ -35,12 +50,11 @@ def compile_for(
     """
     factors = rate_factors(model, backbone, stage.layer_decay)
     fitted = model if above is None else above
-    fitted.compile(
+    compile_built(
+        fitted,
         optimizer=build_optimizer(stage, steps, factors),
         loss=build_loss(stage, task),
         metrics=build_metrics(task),
         jit_compile=jit_compile or keras.config.backend() == "jax",
         steps_per_execution=at_once,
     )
-    # TensorFlow traces a step twice whose first trace makes variables.
-    fitted.optimizer.build(fitted.trainable_variables)

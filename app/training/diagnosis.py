@@ -15,6 +15,7 @@ from app.backbones.backbone import Backbone
 from app.backbones.blocks import around_backbone
 from app.backbones.build import DEVIATION, MEAN, MEAN_BGR
 from app.recipe import Stage
+from app.training.compiling import compile_built
 from app.training.losses import Task
 from app.training.parts import plain_copy, same_randomness
 from app.training.signals import called
@@ -166,10 +167,8 @@ def check_one_batch(
     """
     with same_randomness():
         copy = plain_copy(model)
-    copy.compile(
-        keras.optimizers.Adam(OVERFITTING_RATE), loss=loss, metrics=[metric], jit_compile=False
-    )
-    copy.optimizer.build(copy.trainable_variables)
+    adam = keras.optimizers.Adam(OVERFITTING_RATE)
+    compile_built(copy, optimizer=adam, loss=loss, metrics=[metric], jit_compile=False)
     with between_steps() as stopping:
         first = last = copy.train_on_batch(pixels, labels, return_dict=True)
         taken = 0

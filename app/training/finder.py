@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app.backbones.backbone import Backbone
 from app.errors import RunError
 from app.recipe import Stage
+from app.training.compiling import compile_built
 from app.training.losses import Task, build_loss
 from app.training.optimizers import build_optimizer, rate_factors
 from app.training.stopping import between_steps
@@ -105,8 +106,7 @@ def find_rate(
     # A hundred steps do not make up for the time that XLA takes to compile them.
     # JAX has no other way.
     with_xla = keras.config.backend() == "jax"
-    trial.compile(optimizer=optimizer, loss=loss, jit_compile=with_xla)
-    trial.optimizer.build(trial.trainable_variables)
+    compile_built(trial, optimizer=optimizer, loss=loss, jit_compile=with_xla)
     span = optimizer.gradient_accumulation_steps or 1
     kept = list(batches.repeat().take(KEPT * span).as_numpy_iterator())
     with _put_back(model.variables):

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.training.compiling import compile_built
 from app.training.diagnosis import Finding
 from app.training.parts import renewed, same_randomness
 from app.training.stopping import between_steps
@@ -50,8 +51,8 @@ def check_random_labels(
     with same_randomness():
         trained, heads = renewed(head, 0), [renewed(head, 1 + number) for number in range(DRAWS)]
     # Compiled once, for that takes longer than all the steps on these few layers.
-    trained.compile(keras.optimizers.Adam(RATE), loss=loss, metrics=[metric], jit_compile=False)
-    trained.optimizer.build(trained.trainable_variables)
+    adam = keras.optimizers.Adam(RATE)
+    compile_built(trained, optimizer=adam, loss=loss, metrics=[metric], jit_compile=False)
     found = np.array(
         [
             _accuracy(trained, fresh, draw, validation)
