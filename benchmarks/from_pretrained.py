@@ -6,19 +6,23 @@
 
 The whole network trains, BatchNorm included, on 100 images a class, drawn by each seed; it is
 tested on the images that `benchmarks/probing.py` tests with. Pairs of runs take turns, both of the
-same recipe, images and seed; settings of the recipe that are typed count for both.
+same recipe, images and seed; settings of the recipe that are typed count for both. Beside them, on
+the same images: MobileNetV2 0.35 from ImageNet at 128 pixels, by `recipes/fine_tune.py`.
 """
 
 import argparse
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from comparing import accuracy, difference
 from measuring import MATERIAL, alternate, machine, table
-from methods import Outcome, Setting, graft
+from methods import FINE_TUNE, Outcome, Setting, graft
 from probing import SETS, TESTED, draw, images_of
 
 from app import Augmentation, Data, Head, Recipe, Stage
+
+SCRATCH, IMAGENET = "from scratch", "MobileNetV2 0.35, ImageNet"
 
 recipe = Recipe(
     name="whole",
@@ -54,9 +58,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--labels", type=int, default=100, help="images a class")
     parser.add_argument("--image-size", type=int, default=96, help="pixels")
+    parser.add_argument("--imagenet", action="store_true", help="nothing but MobileNetV2 0.35")
     asked, settings = parser.parse_known_args()
     print(f"{machine()}; {asked.labels} images a class, {asked.image_size} pixels")
-    print(*(["both with", *settings] if settings else []), end="\n\n")
+    print(*(["compact with", *settings] if settings else []), end="\n\n")
+    starts = {
+        asked.weights: (Path(__file__), "compact", asked.weights, asked.image_size, *settings),
+        SCRATCH: (Path(__file__), "compact", "none", asked.image_size, *settings),
+        IMAGENET: (FINE_TUNE, "mobilenet_v2_035", "imagenet", 128),
+    }
+    if asked.imagenet:
+        starts = {IMAGENET: starts[IMAGENET]}
     rows = []
     for name in asked.sets:
         with tempfile.TemporaryDirectory() as temporary:
@@ -66,22 +78,32 @@ def main() -> None:
             ]
             found = alternate(
                 {
-                    weights: lambda seed, weights=weights, places=places: trained(
-                        places[seed], weights, asked.image_size, seed, *settings
+                    label: lambda seed, start=start, places=places: trained(
+                        places[seed], seed, *start
                     )
-                    for weights in (asked.weights, "none")
+                    for label, start in starts.items()
                 },
                 asked.seeds,
             )
-        for weights, outcomes in found.items():
-            value, low, high = (100 * each for each in accuracy(outcomes))
-            more = "{:+.1f} ({:+.1f} to {:+.1f})".format(
-                *(100 * each for each in difference(outcomes, found["none"]))
-            )
-            label = "from scratch" if weights == "none" else weights
-            more = "" if weights == "none" else more
-            rows.append([name, label, f"{value:.1f} ({low:.1f} to {high:.1f})", more])
+        rows += [[name, label, *written(label, found)] for label in found]
     print(table(("set", "from", "accuracy with its 95 % interval", "more than from scratch"), rows))
+
+
+def trained(
+    images: Path, seed: int, recipe: Path, backbone: str, weights: str, size: int, *settings: str
+) -> Outcome:
+    """Trains a recipe by the command line."""
+    return graft(recipe, Setting(images, backbone, weights, size), seed, *settings)
+
+
+def written(label: str, found: Mapping[str, Sequence[Outcome]]) -> tuple[str, str]:
+    """Writes what a start reached, and how much more that is than from scratch."""
+    value, low, high = (100 * each for each in accuracy(found[label]))
+    reached = f"{value:.1f} ({low:.1f} to {high:.1f})"
+    if label == SCRATCH or SCRATCH not in found:
+        return reached, ""
+    more = (100 * each for each in difference(found[label], found[SCRATCH]))
+    return reached, "{:+.1f} ({:+.1f} to {:+.1f})".format(*more)
 
 
 def laid_out(place: Path, name: str, labels: int, seed: int) -> Path:
@@ -96,11 +118,6 @@ def laid_out(place: Path, name: str, labels: int, seed: int) -> Path:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())
     return place
-
-
-def trained(images: Path, weights: str, size: int, seed: int, *settings: str) -> Outcome:
-    """Trains the recipe of this file."""
-    return graft(Path(__file__), Setting(images, "compact", weights, size), seed, *settings)
 
 
 if __name__ == "__main__":

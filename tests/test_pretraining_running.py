@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from app.backbones.table import find_backbone
 from app.data.generated import generate
 from app.errors import CollapseError, DataError, RunError, WeightsError
 from app.pretrain_recipe import override
-from app.pretraining import learning
+from app.pretraining import learning, running
 from app.pretraining.running import Pretrained, pretrain
 from app.recipe import override as override_recipe
 from app.training.checkpoints import Checkpoints
@@ -37,6 +38,14 @@ TINY = Pretraining(
 @pytest.fixture(autouse=True)
 def said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "graft")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_views() -> Iterator[None]:
+    """Views to learn descriptors from: 4,096 would take most of the time of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "LOOKED_AT", 256)
+        yield
 
 
 @pytest.fixture(scope="module")
