@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,9 +17,12 @@ import tensorflow as tf
 from app.backbones.weights import Provenance
 from app.data.index import Index, fingerprint
 from app.data.splits import SPLITS
+from app.errors import RunError
 from app.recipe import Recipe
 from app.training import devices
 from app.version import __version__
+
+_log = logging.getLogger("graft")
 
 
 def build_manifest(
@@ -85,6 +90,26 @@ def differences_that_count(
             old, new = old[key], new[key]
         if old != new:
             yield what, f"{old} -> {new}"
+
+
+def check_same(directory: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Makes sure that what was begun can be gone on with here and now.
+
+    Args:
+        directory: Of the run.
+        before: Its manifest.
+        now: What its manifest would be.
+
+    Raises:
+        RunError: If weights, precision, engine or GPUs are others.
+    """
+    for what, different in differences_that_count(before, now):
+        raise RunError(
+            f"{directory} was begun with other {what} ({different}):"
+            " go on with those, or begin a new run"
+        )
+    if before["versions"] != now["versions"]:
+        _log.warning("begun with other versions of Python or its packages: bits may differ")
 
 
 def _cores() -> int:

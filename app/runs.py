@@ -20,7 +20,7 @@ from app.errors import RunError
 from app.evaluation.answers import answer, write_answers
 from app.evaluation.metrics import measure
 from app.files import whole_file
-from app.manifest import build_manifest, differences_that_count
+from app.manifest import build_manifest, check_same
 from app.models import uncompiled
 from app.preparation import prepare
 from app.prepared import Prepared
@@ -117,13 +117,7 @@ def _go_on(started: Run) -> Prepared:
         )
     prepared = prepare(started.recipe, index)
     now = build_manifest(started.recipe, index, prepared.image_size, prepared.provenance)
-    for what, different in differences_that_count(started.manifest, now):
-        raise RunError(
-            f"{started.directory} was begun with other {what} ({different}):"
-            " go on with those, or begin a new run"
-        )
-    if started.manifest["versions"] != now["versions"]:
-        _log.warning("begun with other versions of Python or its packages: bits may differ")
+    check_same(started.directory, started.manifest, now)
     return prepared
 
 
