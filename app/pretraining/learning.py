@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -29,6 +27,7 @@ from app.pretraining.probing import Probe
 from app.pretraining.views import Views
 from app.recipe import Stage
 from app.training import devices
+from app.training.board import Board
 from app.training.callbacks import bring_back
 from app.training.checkpoints import Checkpoint, Checkpoints
 from app.training.compiling import compile_built
@@ -191,14 +190,9 @@ class Learning:
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.directory / "history.csv", text.getvalue())
-        self._tell_tensorboard(rows[-1])
-
-    def _tell_tensorboard(self, row: Mapping[str, float]) -> None:
-        with self._board.as_default(step=int(row["step"])):
-            for name in set(row) - {"step", "collapsed"}:
-                tf.summary.scalar(name, row[name])
-        self._board.flush()
+        told = {key: value for key, value in rows[-1].items() if key not in ("step", "collapsed")}
+        self._board.tell(int(rows[-1]["step"]), told)
 
     @cached_property
-    def _board(self) -> Any:
-        return tf.summary.create_file_writer(str(self.directory / "tensorboard"))
+    def _board(self) -> Board:
+        return Board(self.directory / "tensorboard")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from app.training.board import Board
 from app.training.callbacks import MONITORED, History, bring_back, inner
 from app.training.signals import activations, dead_share, saturated_share, update_ratios
 
-_log = logging.getLogger("graft")
 # Of the time that training takes, at most this share goes to watching it.
 BUDGET = 0.02
 # What looking at all activations is taken to cost, in seconds, until it was measured once.
@@ -55,8 +53,7 @@ class Watch(keras.callbacks.Callback):
             updates_every: Batches an update.
         """
         super().__init__()
-        self._whole, self._folder = whole, str(folder)
-        self._writer: Any = None
+        self._whole, self._board = whole, Board(folder)
         self._history, self._pixels, self._span = history, pixels, updates_every
         self._before: dict[str, NDArray[Any]] = {}
         self._ratios: dict[str, float] = {}
@@ -98,20 +95,8 @@ class Watch(keras.callbacks.Callback):
             scalars |= self._activations()
             self._look = time.monotonic() - looked
         self._ratios = {}
-        self._write(scalars)
+        self._board.tell(len(self._history.rows), scalars)
         self.spent += time.monotonic() - began
-
-    def _write(self, scalars: dict[str, float]) -> None:
-        """Writes an epoch; one who only looks on does not end a training."""
-        try:
-            if self._writer is None:
-                self._writer = tf.summary.create_file_writer(self._folder)
-            with self._writer.as_default(step=len(self._history.rows)):
-                for name, value in scalars.items():
-                    tf.summary.scalar(name, value)
-            self._writer.flush()
-        except tf.errors.OpError as error:
-            _log.warning("%s cannot be written: %s", self._folder, error.message)
 
     def _weights(self) -> dict[str, NDArray[Any]]:
         bring_back(self.model)
