@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from app.pretraining.losses import (
     barlow_twins,
@@ -71,3 +72,14 @@ def test_a_second_task_is_added_by_its_weight() -> None:
     alone = float(decoupled_contrastive(ROWS, 0.2))
     both = float(loss_of("dcl", 0.2, descriptors=3.0)(wanted, rows))
     assert both == pytest.approx(alone + 3 * float(misread(wanted, 0 * wanted)), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["dcl", "barlow_twins", "byol"])
+def test_a_row_of_zeros_leaves_the_gradient_a_number(method: str) -> None:
+    """A narrow projection gives such rows: all of its units may be below 0 for an image."""
+    rows = tf.Variable(np.concatenate([np.zeros((1, 4), "float32"), ROWS[1:]]))
+    with tf.GradientTape() as tape:
+        loss = loss_of(method, 0.2)(None, rows)
+    gradient = tape.gradient(loss, rows)
+    assert np.isfinite(gradient).all()
+    assert np.any(gradient[1:])

@@ -22,7 +22,7 @@ def decoupled_contrastive(rows: Any, temperature: float) -> Any:
     Returns:
         The mean over all views, a scalar.
     """
-    rows = ops.normalize(ops.cast(rows, "float32"), axis=1)
+    rows = _directions(ops.cast(rows, "float32"))
     count = ops.shape(rows)[0] // 2
     cosines = ops.matmul(rows, ops.transpose(rows)) / temperature
     number = ops.arange(2 * count)
@@ -68,7 +68,7 @@ def bootstrap(rows: Any) -> Any:
     """
     foretold, found = ops.split(ops.cast(rows, "float32"), 2, axis=1)
     found = ops.roll(found, ops.shape(found)[0] // 2, axis=0)
-    cosines = ops.sum(ops.normalize(foretold, axis=1) * ops.normalize(found, axis=1), axis=1)
+    cosines = ops.sum(_directions(foretold) * _directions(found), axis=1)
     return 2 - 2 * ops.mean(cosines)
 
 
@@ -106,6 +106,11 @@ def misread(wanted: Any, foretold: Any) -> Any:
         foretold: The same shape.
     """
     return ops.mean(ops.square(ops.cast(wanted, "float32") - ops.cast(foretold, "float32")))
+
+
+def _directions(rows: Any) -> Any:
+    """Scales rows to length 1; of `ops.normalize` the gradient at a row of zeros is no number."""
+    return rows * ops.rsqrt(ops.sum(ops.square(rows), axis=1, keepdims=True) + 1e-12)
 
 
 def _standardised(rows: Any) -> Any:
