@@ -86,8 +86,10 @@ def check_source(source: str) -> None:
     """
     from app.data.sources import list_images
 
-    with suppress(OSError):  # such as a name that is too long
-        if source.startswith(("tfds:", "sklearn:")) or (source and Path(source).is_dir()):
+    with suppress(OSError, RuntimeError):  # such as a name that is too long, or ~nobody
+        if source.startswith(("tfds:", "sklearn:")):
+            return
+        if source and Path(source).expanduser().is_dir():
             return
     list_images(source)
 

@@ -255,6 +255,8 @@ def test_folder_that_cannot_be_read_is_named_and_not_taken_for_empty(
         (tmp_path / "train").rename(tmp_path / "fox")
     message = refusal(tmp_path)
     assert f"{denied} cannot be read: Permission denied" in message
+    with pytest.raises(DataError, match=f"{denied} cannot be read: Permission denied"):
+        list_unlabelled(str(tmp_path))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")

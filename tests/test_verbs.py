@@ -56,6 +56,9 @@ def test_what_a_module_said_is_shown_if_it_cannot_be_loaded(
         ({"data": Data()}, DataError, "give a folder with --data.source FOLDER"),
         ({"data": Data(source="nowhere")}, DataError, "nowhere does not exist"),
         ({"data": Data(source="x" * 300)}, DataError, "File name too long"),
+        ({"data": Data(source="~no-such-user/x")}, DataError, "~no-such-user/x cannot be read"),
+        ({"weights": "x" * 300}, WeightsError, "File name too long"),
+        ({"weights": "~no-such-user/x"}, WeightsError, "~no-such-user/x cannot be read"),
     ],
 )
 def test_what_can_be_known_to_fail_is_said_before_anything_loads_or_is_written(
@@ -72,6 +75,18 @@ def test_what_can_be_known_to_fail_is_said_before_anything_loads_or_is_written(
         run(recipe, tmp_path / "run")
     assert answer in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_loose_images_in_the_home_folder_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For pretraining, which asks for no classes."""
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "0.png").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    verbs.check_source("~/loose")
+    with pytest.raises(DataError):
+        verbs.check_source("~/none")
 
 
 def test_a_run_directory_that_will_not_do_is_refused_before_anything_loads(

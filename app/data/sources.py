@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,12 +112,9 @@ def list_folder(root: Path) -> Listing:
             " are needed, or a .csv file"
         )
     root = root.absolute()  # so that a run finds its images from anywhere
-    try:
+    with _said_unreadable(root):
         folders = _folders(root)
         return _list_splits(root, folders) if _has_splits(folders) else _list_classes(root, folders)
-    except OSError as error:
-        where = error.filename or root
-        raise DataError(f"{where} cannot be read: {error.strerror}; make it readable") from error
 
 
 def list_unlabelled(source: str) -> Listing:
@@ -134,11 +131,13 @@ def list_unlabelled(source: str) -> Listing:
     Raises:
         DataError: If there is none, or no image in it.
     """
+    root = None
     with suppress(OSError, RuntimeError):  # `list_images` says what is wrong with the name
         folder = Path(source).expanduser()
         if source and folder.is_dir() and not (folder / "dataset_info.json").is_file():
             root = folder.absolute()
-            return Listing(root, (), _list_any(root))
+    if root:
+        return Listing(root, (), _list_any(root))
     listing = list_images(source)
     files = tuple(File(file.path, (), "") for file in listing.files if file.split != "test")
     return Listing(listing.root, (), files, listing.notes)
@@ -250,12 +249,22 @@ def _list_class(folder: Path, split: str) -> Iterator[File]:
 
 
 def _list_any(root: Path) -> tuple[File, ...]:
-    listed = (file.path for file in _list_class(root, ""))
+    with _said_unreadable(root):
+        listed = [file.path for file in _list_class(root, "")]
     files = tuple(File(path, (), "") for path in listed if path.suffix.lower() in _ENDINGS)
     if not files:
         endings = ", ".join(sorted(_ENDINGS))
         raise DataError(f"{root} has no images in it, at any depth: files end with {endings}")
     return files
+
+
+@contextmanager
+def _said_unreadable(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or root
+        raise DataError(f"{where} cannot be read: {error.strerror}; make it readable") from error
 
 
 def _raise(error: OSError) -> None:
