@@ -94,7 +94,7 @@ def read_changes(recipe: Recipe | Pretraining, given: Mapping[str, str]) -> dict
     """
     changes = settings.parse(recipe, given)
     if "weights" in changes and "backbone" not in changes:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # no run, or none of ours
+        with suppress(OSError, RuntimeError, ValueError, KeyError, TypeError):  # no run of ours
             run = Path(str(changes["weights"])).expanduser()
             changes["backbone"] = str(json.loads((run / "recipe.json").read_bytes())["backbone"])
     return changes

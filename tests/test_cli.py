@@ -52,6 +52,14 @@ def run(recipe, directory=None):
 if __name__ == "__main__":
     main(recipe, run=run)
 '''
+BARE = '''"""Pretrains on generated images."""
+from app import Pretraining, Unlabelled, main
+
+recipe = Pretraining(name="bare", data=Unlabelled(generated=1.0))
+
+if __name__ == "__main__":
+    main(recipe)
+'''
 USUAL = OWN.replace("main(recipe, run=run)", "main(recipe)").replace("def run(", "def other(")
 
 Answer = subprocess.CompletedProcess[str]
@@ -60,13 +68,14 @@ Ask = Callable[..., Answer]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with two recipes, and modules whose import fails in place of the heavy ones."""
+    """A folder with recipes, and modules whose import fails in place of the heavy ones."""
     for name in HEAVY:
         forbidden = tmp_path / "forbidden" / f"{name}.py"
         forbidden.parent.mkdir(exist_ok=True)
         forbidden.write_text(f"raise SystemExit('{name} was loaded')\n", "utf-8")
     (tmp_path / "own.py").write_text(OWN, "utf-8")
     (tmp_path / "usual.py").write_text(USUAL, "utf-8")
+    (tmp_path / "bare.py").write_text(BARE, "utf-8")
     return tmp_path
 
 
@@ -216,6 +225,14 @@ def test_backbones_are_listed_with_where_their_weights_are(ask: Ask) -> None:
         ("train usual.py --run-dir forbidden", "forbidden is not empty: name a new directory"),
         ("train usual.py --run-dir own.py/x", "own.py/x cannot be written ("),
         ("train own.py --run-dir forbidden", "forbidden is not empty: name a new directory"),
+        ("train bare.py", "bare.py defines no recipe: it needs `recipe = Recipe(...)`; `graft pre"),
+        ("pretrain own.py", "own.py defines no recipe: it needs `recipe = Pretraining(...)`"),
+        ("pretrain bare.py --resume forbidden", "forbidden is no run: it has no recipe.json;"),
+        ("pretrain bare.py --resume none", "none is no run: it has no recipe.json; `graft pretrai"),
+        ("pretrain bare.py --run-dir forbidden", "forbidden is not empty: name a new directory"),
+        ("pretrain bare.py --generated 0", "no images named: give a folder with --data.source"),
+        ("pretrain bare.py --weights none.h5", "there are no weights at none.h5: weights are"),
+        ("pretrain bare.py --method simclr", "method is 'simclr': it must be one of"),
         ("evaluate none", "none does not exist; `graft train` prints the directory of a run"),
         ("evaluate forbidden", "forbidden is no run: it has no recipe.json; `graft train` prints"),
         ("export forbidden", "forbidden is no run: it has no recipe.json; `graft train` prints"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -14,6 +16,7 @@ from app.backbones.loading import unpack
 from app.backbones.table import find_backbone
 from app.errors import WeightsError
 from app.pretraining.packing import pack_run
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -66,3 +69,17 @@ def test_only_a_finished_compact_network_of_numbers_is_packed(run: Path, tmp_pat
     with pytest.raises(WeightsError, match="stem_conv/kernel holds what is no number of float16"):
         pack_run(run, "embedded-v7", tmp_path)
     assert not list(tmp_path.glob("*.npz"))
+
+
+def test_packing_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "app.pretraining.packing",
+        str(tmp_path / "none"),
+        "embedded-v1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert "embedded-v1 was shipped already" in done.stderr
+    assert "Traceback" not in done.stderr

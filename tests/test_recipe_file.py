@@ -170,5 +170,5 @@ def test_weights_of_what_is_no_run_change_nothing_else(
 ) -> None:
     if content is not None:
         (tmp_path / "recipe.json").write_bytes(content)
-    given = {"weights": str(tmp_path)}
-    assert read_changes(RECIPE, given) == given
+    for place in (str(tmp_path), "~no-such-user/run", "x" * 300):
+        assert read_changes(RECIPE, {"weights": place}) == {"weights": place}

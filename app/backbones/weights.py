@@ -97,8 +97,18 @@ def given_file(weights: str) -> Path:
     """Finds the file behind a path: itself, or the `model.keras` of a run directory.
 
     Raises:
-        WeightsError: If there is none, or if its content is not what its ending says.
+        WeightsError: If there is none, if it cannot be read, or if its content is not what its
+            ending says.
     """
+    try:
+        return _given_file(weights)
+    except (OSError, RuntimeError) as error:  # no permission, a name too long, ~nobody
+        raise WeightsError(
+            f"the weights {weights} cannot be read: {error}; give another path, or mend that"
+        ) from error
+
+
+def _given_file(weights: str) -> Path:
     path = Path(weights).expanduser()
     file = path / "model.keras" if path.is_dir() else path
     if (path / "recipe.json").is_file() and not file.is_file():

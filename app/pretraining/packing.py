@@ -14,7 +14,7 @@ from app.backbones.build import build_backbone
 from app.backbones.loading import pack
 from app.backbones.table import find_backbone
 from app.backbones.weights import EMBEDDED, VERSIONS
-from app.errors import WeightsError
+from app.errors import GraftError, WeightsError
 from app.files import whole_file
 
 
@@ -48,5 +48,8 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("version")
     asked = parser.parse_args()
-    digest = pack_run(asked.run, asked.version)
+    try:
+        digest = pack_run(asked.run, asked.version)
+    except GraftError as error:
+        parser.error(str(error))
     sys.stdout.write(f'    "{asked.version}": "{digest}",\n')
