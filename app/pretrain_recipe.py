@@ -46,7 +46,8 @@ class Pretraining:
         name: Names the folder of runs.
         data: The images.
         augmentation: How the two views of an image differ.
-        backbone: A name that `graft backbones` lists.
+        backbone: A name that `graft backbones` lists; embedded is compact with the weights that
+            come with graft.
         weights: Where to start from: imagenet, embedded, none, or the path of a weights file.
         method: dcl tells the views of an image from those of all others in the batch;
             barlow_twins and byol need no others, so that small batches do; classification
@@ -92,6 +93,13 @@ class Pretraining:
     deterministic: bool = True
     threads: int = between(1, 1024, 8)
     jit_compile: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Says what `embedded` stands for, as recipes of training do."""
+        if self.backbone == "embedded":
+            object.__setattr__(self, "backbone", "compact")
+            if self.weights == "none":
+                object.__setattr__(self, "weights", "embedded")
 
 
 def generated_images(data: Unlabelled) -> int:

@@ -20,6 +20,13 @@ def test_a_recipe_is_read_back_as_it_was_written() -> None:
     assert from_json(to_json(recipe)) == recipe
 
 
+def test_the_embedded_backbone_is_compact_with_the_weights_that_come_with_graft() -> None:
+    found = override(GENERATED, {"backbone": "embedded"})
+    assert (found.backbone, found.weights) == ("compact", "embedded")
+    found = override(GENERATED, {"backbone": "embedded", "weights": "runs/a"})
+    assert (found.backbone, found.weights) == ("compact", "runs/a")
+
+
 @pytest.mark.parametrize(
     ("recipe", "answer"),
     [
