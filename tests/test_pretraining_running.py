@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from app.errors import CollapseError, DataError, RunError, WeightsError
 from app.pretrain_recipe import override
 from app.pretraining import learning, running
 from app.pretraining.running import Pretrained, pretrain
+from app.pretraining.views import Views
 from app.recipe import override as override_recipe
 from app.training.checkpoints import Checkpoints
+from tests.test_training_watching import shown
 
 COMPACT = find_backbone("compact")
 TINY = Pretraining(
@@ -128,10 +132,31 @@ def test_pretraining_goes_on_to_the_same_weights_after_a_stop(
         pretrain(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "model.keras").exists(), "what is half trained is not finished"
     monkeypatch.setattr(Checkpoints, "write", write)
+    if recipe.descriptors:
+        with (
+            without(tmp_path / "run" / "descriptors.npz"),
+            pytest.raises(RunError, match="missing"),
+        ):
+            pretrain(recipe, tmp_path / "run")
     again = pretrain(recipe, tmp_path / "run")
     for found, wanted in zip(weights_of(again), weights_of(finished), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert [row["loss"] for row in rows_of(again)] == [row["loss"] for row in rows_of(finished)]
+
+
+@contextmanager
+def without(file: Path) -> Iterator[None]:
+    away = file.with_suffix(".away")
+    file.rename(away)
+    yield
+    away.rename(file)
+
+
+def test_descriptors_that_are_damaged_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "descriptors.npz").write_bytes(b"PK\x03\x04 and no more")
+    views = Views(TINY, 32, None)
+    with pytest.raises(RunError, match=r"descriptors.npz is damaged: .*; begin again in a new"):
+        running._descriptors(views, tmp_path / "descriptors.npz")
 
 
 def test_a_folder_is_learned_from_whatever_its_images_show(
@@ -149,6 +174,9 @@ def test_a_probe_says_how_well_classes_are_told(
     done = pretrain(override(TINY, {"data.probe": str(photos)}), tmp_path / "run")
     assert all(0 <= float(row["probe"]) <= 1 for row in rows_of(done))
     assert re.search(r"step 4/4  loss \d.*  effective rank \d.*  probe [01]\.\d+", caplog.text)
+    told = shown(done.directory)
+    for name in ("loss", "effective_rank", "probe"):
+        assert told[name] == pytest.approx([float(row[name]) for row in rows_of(done)])
 
 
 def test_what_is_finished_is_left_as_it_is(
@@ -182,14 +210,20 @@ def test_other_images_or_first_weights_than_at_the_beginning_are_refused(
     model = keras.models.load_model(first, compile=False)
     model.set_weights([2 * weight for weight in model.get_weights()])
     model.save(first)
-    with pytest.raises(RunError, match="run was begun with other first weights than there are now"):
+    with pytest.raises(
+        RunError, match=r"run was begun with other weights \(.*\): go on with those"
+    ):
         pretrain(recipe, tmp_path / "run")
     shutil.copy(finished.model, first)
     shutil.copy(images / "0.png", images / "copy.png")  # twice the same is once
     (images / "2.png").unlink()
     with pytest.raises(RunError, match="run was begun with other images than there are now: put"):
         pretrain(recipe, tmp_path / "run")
-    (tmp_path / "run" / "manifest.json").write_text("{}")
+    begun = tmp_path / "run" / "manifest.json"
+    begun.write_text(begun.read_text().replace('"engine": "', '"engine": "other '))
+    with pytest.raises(RunError, match=r"begun with other engine .other tensorflow -> tens"):
+        pretrain(recipe, tmp_path / "run")
+    begun.write_text("{}")
     with pytest.raises(RunError, match=r"manifest.json is damaged: .*; begin again"):
         pretrain(recipe, tmp_path / "run")
 
@@ -242,18 +276,31 @@ def test_features_that_collapse_are_said_and_not_kept(
 ) -> None:
     """All images look the same to a network whose kernels are 0."""
     monkeypatch.setattr(learning, "PATIENCE", 2)
-    base = build_backbone(COMPACT, 32, "none")[0]
-    for layer in base.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            layer.kernel.assign(0 * layer.kernel)
-    base.save(tmp_path / "blind.keras")
-    blind = {"weights": str(tmp_path / "blind.keras"), "learning_rate": 1e-9}
+    blind = {"weights": str(multiplied(0.0, tmp_path)), "learning_rate": 1e-9}
     changed = override(TINY, {**blind, "steps": steps, "checkpoint_steps": 2})
     with pytest.raises(CollapseError, match=f"the features {said}, so that no model") as raised:
         pretrain(changed, tmp_path / "run")
     assert raised.value.exit_code == 1
     assert "the features have collapsed" in caplog.text
     assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def multiplied(factor: float, folder: Path) -> Path:
+    """Saves a network whose kernels are so many times what they were."""
+    base = build_backbone(COMPACT, 32, "none")[0]
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.kernel.assign(factor * layer.kernel)
+    base.save(folder / "first.keras")
+    return folder / "first.keras"
+
+
+def test_a_loss_that_is_no_number_ends_it_and_is_not_kept(tmp_path: Path) -> None:
+    changed = override(TINY, {"weights": str(multiplied(math.nan, tmp_path))})
+    with pytest.raises(RunError, match="the loss became nan between step 0 and 2: begin again in"):
+        pretrain(changed, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.keras").exists()
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.npz"))
 
 
 def test_small_batches_are_measured_on_as_many_views_as_large_ones(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.files import whole_file
-from app.pretraining.dictionary import Dictionary, learn_dictionary
+from app.pretraining.dictionary import Dictionary, learn_dictionary, pieces
 
 DIRECTIONS, LEVELS = 9, 8
 # Edges, the mean colour, and how often each level of each channel occurs.
@@ -87,7 +87,7 @@ def learn_descriptors(pixels: NDArray[np.uint8], seed: int) -> Descriptors:
 def _said(dictionary: Dictionary, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     parts: list[Any] = [
         np.concatenate([dictionary.describe(tf.constant(some)), edges_and_colors(some)], axis=1)
-        for some in np.array_split(pixels, max(len(pixels) // 64, 1))
+        for some in pieces(pixels)
     ]
     return np.concatenate(parts)
 

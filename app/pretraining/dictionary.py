@@ -43,7 +43,7 @@ class Dictionary:
         Returns:
             float32 `[n, width]`; roots, so that what is rare counts.
         """
-        small = tf.image.resize(tf.cast(pixels, tf.float32), [SIDE, SIDE], method="area")
+        small = _small(pixels)
         sums = tf.reduce_sum(small, axis=3, keepdims=True)
         squares = tf.reduce_sum(small**2, axis=3, keepdims=True)
         count = PATCH * PATCH * 3
@@ -83,12 +83,21 @@ def learn_dictionary(pixels: NDArray[np.uint8], words: int, seed: int) -> Dictio
     return Dictionary(kernels.reshape(shape).astype(np.float32), offsets.astype(np.float32))
 
 
+def pieces(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Splits images so that few are floats at once, `[about 64, size, size, 3]` each."""
+    return np.array_split(pixels, max(len(pixels) // 64, 1))
+
+
+def _small(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.image.resize(tf.cast(pixels, tf.float32), [SIDE, SIDE], method="area")
+
+
 def _averaged(planes: tf.Tensor) -> tf.Tensor:
     return tf.nn.avg_pool2d(planes, PATCH, STRIDE, "VALID")
 
 
 def _sampled(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.float64]:
-    small = tf.image.resize(tf.cast(pixels, tf.float32), [SIDE, SIDE], method="area").numpy()
+    small = np.concatenate([_small(some).numpy() for some in pieces(pixels)])
     images = random.integers(len(small), size=_SAMPLED)
     tops, lefts = random.integers(SIDE - PATCH + 1, size=(2, _SAMPLED))
     inside = np.arange(PATCH)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ from app.data.photographs import PHOTOGRAPHS, SOURCE, photographs
 from app.data.sources import list_unlabelled
 from app.errors import DataError, EngineError, RunError
 from app.files import whole_file, write_whole
-from app.manifest import surroundings
+from app.manifest import check_same, surroundings
 from app.models import uncompiled
 from app.pretrain_recipe import Pretraining, check, generated_images, was_begun
 from app.pretraining.descriptors import Descriptors, learn_descriptors, load_descriptors
@@ -123,13 +124,22 @@ def _learn(
 
 
 def _descriptors(views: Views, file: Path) -> Descriptors:
-    """Learns descriptors of the views, once: what is gone on with has to foretell the same."""
+    """Learns descriptors of the views, once: what is gone on with has to foretell the same.
+
+    Raises:
+        RunError: If there are checkpoints, but not what they learned to foretell.
+    """
     if not file.is_file():
+        if Checkpoints(file.parent / "checkpoints").latest():
+            raise RunError(f"{file} is missing: begin again in a new directory")
         _log.info("learning what views differ in, on %d of them", LOOKED_AT)
         batches = views.batches(0, -(-LOOKED_AT // views.rows)).as_numpy_iterator()
         pixels = np.concatenate([pixels for pixels, _ in batches])
         learn_descriptors(pixels, views.recipe.seed).save(file)
-    return load_descriptors(file)
+    try:
+        return load_descriptors(file)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise RunError(f"{file} is damaged: {error}; begin again in a new directory") from error
 
 
 def _instances(recipe: Pretraining, size: int) -> tuple[Instances | None, dict[str, Any]]:
@@ -141,6 +151,8 @@ def _instances(recipe: Pretraining, size: int) -> tuple[Instances | None, dict[s
         known = [vars(each) for each in PHOTOGRAPHS]
         return Regions(photographs(), recipe.seed), {"source": source, "photographs": known}
     listing = list_unlabelled(source)
+    for note in listing.notes:
+        _log.info("%s: %s", listing.root, note)
     images = readable(listing)
     asked = recipe.data.batch_size - generated_images(recipe.data)
     if len(images) < max(asked, 2):
@@ -180,7 +192,7 @@ def _keep_manifest(file: Path, manifest: dict[str, Any]) -> None:
     """Writes what learning starts from; what is gone on with has to start from the same.
 
     Raises:
-        RunError: If it does not.
+        RunError: If it does not, or if precision, engine or GPUs are others.
     """
     text = json.dumps(manifest, indent=2) + "\n"
     if not file.is_file():
@@ -188,13 +200,12 @@ def _keep_manifest(file: Path, manifest: dict[str, Any]) -> None:
         return
     try:
         before, now = json.loads(file.read_text("utf-8")), json.loads(text)
-        same_weights = before["weights"]["sha256"] == now["weights"]["sha256"]
         same_images = before["data"] == now["data"]
+        check_same(file.parent, before, now)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is damaged: {error}; begin again in a new directory") from error
-    if not (same_images and same_weights):
-        what = "first weights" if same_images else "images"
+    if not same_images:
         raise RunError(
-            f"{file.parent} was begun with other {what} than there are now: put them back as they"
+            f"{file.parent} was begun with other images than there are now: put them back as they"
             " were, or name a new directory with --run-dir"
         )
