@@ -1,7 +1,10 @@
 """Pretrain without any data: on fractals, contours, dead leaves and textures, each made once.
 
-graft pretrain recipes/pretrain_generated.py
-python recipes/pretrain_generated.py --method classification --steps 5000
+    graft pretrain recipes/pretrain_generated.py
+    graft train recipes/folder.py --data.source ~/photos --weights runs/pretrain_generated/<id>
+
+For when there are no images yet, or none that may be used. `--method classification --steps 5000`
+lets the network name the generated shapes instead of telling views apart.
 """
 
 from app import Augmentation, Pretraining, Unlabelled, main

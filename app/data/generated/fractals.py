@@ -24,9 +24,10 @@ class Fractal:
 def draw_fractal(random: np.random.Generator) -> Fractal:
     """Draws the maps of a fractal that is neither a dust of points nor a blot.
 
-    By their singular values: the sum of the greater ones and twice the smaller ones is kept
+    By their singular values: the sum of the greater ones and twice the smaller ones is to lie
     between (5 + n) / 2 and (6 + n) / 2 (Anderson and Farrell 2022, "Improving Fractal
-    Pre-training", arXiv 2110.03091, section 3.2).
+    Pre-training", arXiv 2110.03091, section 3.2). It is less where a map would stretch: each
+    shrinks, to 0.95 at most.
     """
     count = int(random.integers(2, 6))
     greater = random.uniform(0.3, 1, count)
