@@ -62,7 +62,8 @@ class Descriptors:
 
 def load_descriptors(file: Path) -> Descriptors:
     """Reads what `save` wrote."""
-    with np.load(file, allow_pickle=False) as arrays:
+    # Opened here: of a damaged file NumPy would leave that to the garbage collector.
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
         dictionary = Dictionary(arrays["kernels"], arrays["offsets"])
         return Descriptors(dictionary, arrays["mean"], arrays["axes"])
 
