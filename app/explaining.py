@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
@@ -55,6 +56,15 @@ def guarded(work: Callable[[], int]) -> int:
     Returns:
         The exit code.
     """
+    code = _answered(work)
+    if code and "tensorflow" in sys.modules:
+        # Keras leaves the batches of a `fit` that was broken off in a cycle of references. Threads
+        # that still make some would want Python while it ends: it hung then, or aborted.
+        gc.collect()
+    return code
+
+
+def _answered(work: Callable[[], int]) -> int:
     _set_up_streams()
     try:
         try:

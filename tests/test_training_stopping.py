@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -12,6 +14,37 @@ import numpy as np
 import pytest
 
 from app.training.stopping import between_steps
+
+# Batches are made in Python, some ahead, as those of pretraining and of augmentation are.
+INTERRUPTED = """
+import os, signal, sys, time
+import keras, numpy as np, tensorflow as tf
+from app.explaining import guarded
+from app.training.stopping import between_steps
+
+def slowly(step):
+    ends = time.monotonic() + 0.3
+    while time.monotonic() < ends:
+        sum(range(1000))
+    return np.ones((4, 1), "float32")
+
+def batch(step):
+    made = tf.numpy_function(slowly, [step], tf.float32, stateful=False)
+    return (tf.ensure_shape(made, [4, 1]),) * 2
+
+def work():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batches = tf.data.Dataset.range(100).map(batch, 2).prefetch(2)
+    ask = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: os.kill(os.getpid(), signal.SIGINT)
+    )
+    with between_steps() as stopping:
+        model.fit(batches, steps_per_epoch=100, callbacks=[ask, stopping], verbose=0)
+
+sys.exit(guarded(work))
+"""
 
 
 def ctrl_c() -> None:
@@ -139,3 +172,10 @@ def test_elsewhere_than_in_the_main_thread_nothing_changes() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler]
+
+
+def test_a_process_ends_though_batches_are_being_made() -> None:
+    command = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 130, done.stderr
+    assert b"graft: stopped" in done.stderr
