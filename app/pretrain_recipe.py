@@ -11,7 +11,7 @@ from typing import Literal
 from app import settings
 from app.errors import RecipeError, RunError
 from app.kinds import Leaf
-from app.recipe_parts import Augmentation, between
+from app.recipe_parts import Augmentation, between, spell_out_embedded
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -96,10 +96,7 @@ class Pretraining:
 
     def __post_init__(self) -> None:
         """Says what `embedded` stands for, as recipes of training do."""
-        if self.backbone == "embedded":
-            object.__setattr__(self, "backbone", "compact")
-            if self.weights == "none":
-                object.__setattr__(self, "weights", "embedded")
+        spell_out_embedded(self, "none")
 
 
 def generated_images(data: Unlabelled) -> int:

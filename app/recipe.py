@@ -16,7 +16,15 @@ from typing import Literal
 from app import settings
 from app.errors import RecipeError
 from app.kinds import Leaf
-from app.recipe_parts import Augmentation, Data, Head, Stage, Stages, between
+from app.recipe_parts import (
+    Augmentation,
+    Data,
+    Head,
+    Stage,
+    Stages,
+    between,
+    spell_out_embedded,
+)
 
 __all__ = [
     "Augmentation",
@@ -79,10 +87,7 @@ class Recipe:
         """Takes a copy of the stages, and says what `embedded` stands for."""
         if isinstance(self.stages, Mapping):
             object.__setattr__(self, "stages", Stages(self.stages))
-        if self.backbone == "embedded":  # works without a network, for any recipe
-            object.__setattr__(self, "backbone", "compact")
-            if self.weights == "imagenet":  # there are none for compact
-                object.__setattr__(self, "weights", "embedded")
+        spell_out_embedded(self, "imagenet")  # of which there are none for compact
 
     @property
     def epochs(self) -> int:

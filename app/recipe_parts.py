@@ -12,6 +12,19 @@ def between(low: float, high: float, default: Any) -> Any:
     return field(default=default, metadata={"limits": (low, high)})
 
 
+def spell_out_embedded(recipe: Any, usual: str) -> None:
+    """Writes into a frozen recipe what the backbone `embedded` stands for.
+
+    Args:
+        recipe: Has `backbone` and `weights`; is changed, so only call this while it is made.
+        usual: Its weights if nothing is said of them. Others are kept.
+    """
+    if recipe.backbone == "embedded":
+        object.__setattr__(recipe, "backbone", "compact")
+        if recipe.weights == usual:
+            object.__setattr__(recipe, "weights", "embedded")
+
+
 @dataclass(frozen=True)
 class Data:
     """Which images, and how they are divided and read.

@@ -1,3 +1,5 @@
+"""What surrounds the work: how long it takes, in words."""
+
 from __future__ import annotations
 
 import pytest
