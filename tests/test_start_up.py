@@ -12,9 +12,9 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Says which modules come from neither Python nor graft, and the CPU seconds of the process.
+# Says which modules come from neither Python nor graft, and how many are loaded in all.
 LOADED = """
-import sys, time
+import sys
 from app.cli import graft
 
 try:
@@ -22,7 +22,7 @@ try:
 except SystemExit as left:
     code = left.code
 outside = {name.split(".")[0] for name in sys.modules} - sys.stdlib_module_names
-print(code, sorted(outside), time.process_time(), file=sys.stderr)
+print(code, sorted(outside), len(sys.modules), file=sys.stderr)
 """
 KERAS = """
 import sys
@@ -63,10 +63,11 @@ def test_help_and_mistakes_load_nothing_but_python(command: str, code: int) -> N
         check=True,
     )
     left, rest = done.stderr.splitlines()[-1].split(" ", 1)
-    outside, seconds = rest.rsplit(" ", 1)
+    outside, count = rest.rsplit(" ", 1)
     assert int(left) == code
     assert {name for name in ast.literal_eval(outside) if not name.startswith(OWN)} == set()
-    assert float(seconds) < 0.5, "0.07 on a machine at rest; NumPy alone takes it over 0.15"
+    # Seconds depend on the machine's hour; benchmarks/start_up.py has them.
+    assert int(count) < 250, "it was 185 at most; each module is time that help waits"
 
 
 def test_keras_is_loaded_without_what_graft_has_no_use_for(tmp_path: Path) -> None:
