@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.generated.colors import Colors, palette
+from app.data.generated.colors import Pixels, palette, rounded
 from app.data.generated.fractals import draw_fractal, paint_fractal
 from app.data.generated.shapes import outline, paint_contours, paint_leaves
 from app.data.generated.textures import texture
@@ -15,6 +17,7 @@ from app.data.generated.textures import texture
 KINDS = ("fractal", "contours", "leaves", "texture")
 # Leaves look most like photographs, whose parts hide one another.
 _SHARES = (0.25, 0.2, 0.4, 0.15)
+_UP_TO = list(accumulate(_SHARES))
 # Where the numbers of images begin that have no class: no class has as many of its own.
 _WITHOUT_CLASS = 1 << 62
 
@@ -67,30 +70,31 @@ def _random(seed: int, number: int, kind: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, kind], counter=[0, 0, 0, number]))
 
 
-def _image(random: np.random.Generator, size: int, kind: str | None) -> NDArray[np.uint8]:
-    chosen = kind or KINDS[int(np.searchsorted(np.cumsum(_SHARES), random.random()))]
+def _image(random: np.random.Generator, size: int, kind: str | None) -> Pixels:
+    chosen = kind or KINDS[bisect(_UP_TO, random.random())]
     if chosen == "texture":
-        return _bytes(texture(random, size))
+        return texture(random, size)
     if chosen == "leaves":
         behind = _behind(random, size)
-        return _bytes(paint_leaves(random, behind, np.roll(behind[::-1], size // 3, axis=1)))
+        return paint_leaves(random, behind, _moved(behind, size // 3))
     return _shown(random, random, size, KINDS.index(chosen))
 
 
 def _shown(
     of_class: np.random.Generator, random: np.random.Generator, size: int, kind: int
-) -> NDArray[np.uint8]:
+) -> Pixels:
     if KINDS[kind] == "fractal":
-        return _bytes(paint_fractal(random, draw_fractal(of_class), _behind(random, size)))
-    return _bytes(paint_contours(random, outline(of_class), _behind(random, size)))
+        return paint_fractal(random, draw_fractal(of_class), _behind(random, size))
+    return paint_contours(random, outline(of_class), _behind(random, size))
 
 
-def _behind(random: np.random.Generator, size: int) -> Colors:
+def _behind(random: np.random.Generator, size: int) -> Pixels:
     if random.random() < 0.5:
         return texture(random, size)
-    return np.broadcast_to(palette(random, 1), (size, size, 3)).copy()
+    return np.full((size, size, 3), rounded(palette(random, 1)))
 
 
-def _bytes(image: Colors) -> NDArray[np.uint8]:
-    made: NDArray[np.uint8] = np.clip(np.round(image), 0, 255).astype(np.uint8)
-    return made
+def _moved(image: Pixels, by: int) -> Pixels:
+    """Turns an image upside down and moves it to the right; what leaves it comes back left."""
+    upside_down = image[::-1]
+    return np.concatenate([upside_down[:, -by:], upside_down[:, :-by]], axis=1)

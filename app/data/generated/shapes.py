@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.generated.colors import Colors, palette
+from app.data.generated.colors import Colors, Pixels, palette, rounded
 
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV is given
 _CORNERS = 48
+_ORDERS = np.arange(2, 9)
 
 
 def outline(random: np.random.Generator) -> NDArray[np.float32]:
@@ -18,23 +21,31 @@ def outline(random: np.random.Generator) -> NDArray[np.float32]:
     A circle, a polygon, or a sum of harmonics, stretched and turned.
     """
     kind = random.random()
-    corners = int(random.integers(3, 8)) if kind < 0.3 else _CORNERS
-    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    radius = np.ones(corners)
-    if kind >= 0.5:
-        orders = np.arange(2, 9)
-        strength = random.normal(size=7) * random.uniform(0.1, 0.5) / orders**0.5
-        radius += strength @ np.cos(np.outer(orders, angle) + random.uniform(0, 6.3, (7, 1)))
-        radius = np.abs(radius) / np.abs(radius).max()
-    points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    points[:, 0] *= random.uniform(0.3, 1)
-    turn = random.uniform(0, 2 * np.pi)
+    circle = _circle(int(random.integers(3, 8)) if kind < 0.3 else _CORNERS)
+    radius = _harmonics(random) if kind >= 0.5 else 1.0
+    stretch, turn = (0.3, 0) + (0.7, 2 * np.pi) * random.random(2)
     cosine, sine = np.cos(turn), np.sin(turn)
-    found: NDArray[np.float32] = (points @ [[cosine, -sine], [sine, cosine]]).astype(np.float32)
+    stretched = np.array([[stretch * cosine, -stretch * sine], [sine, cosine]])
+    found: NDArray[np.float32] = ((circle * radius).T @ stretched).astype(np.float32)
     return found
 
 
-def paint_contours(random: np.random.Generator, shape: NDArray[np.float32], onto: Colors) -> Colors:
+@cache
+def _circle(corners: int) -> NDArray[np.float64]:
+    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    return np.stack([np.cos(angle), np.sin(angle)])
+
+
+def _harmonics(random: np.random.Generator) -> NDArray[np.float64]:
+    angle = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+    strength = random.standard_normal(7) * random.uniform(0.1, 0.5) / _ORDERS**0.5
+    phases = 6.3 * random.random((7, 1))
+    radius = np.abs(1 + strength @ np.cos(_ORDERS[:, None] * angle + phases))
+    found: NDArray[np.float64] = radius / radius.max()
+    return found
+
+
+def paint_contours(random: np.random.Generator, shape: NDArray[np.float32], onto: Pixels) -> Pixels:
     """Draws an outline many times over, each smaller and more irregular than the last.
 
     Contours teach as much as whole shapes do (Kataoka et al. 2022, "Replacing Labeled
@@ -43,28 +54,31 @@ def paint_contours(random: np.random.Generator, shape: NDArray[np.float32], onto
     Args:
         random: Draws where, how many and in which colours.
         shape: From `outline`.
-        onto: RGB of 0 to 255, `[size, size, 3]`; stays as it is.
+        onto: RGB, `[size, size, 3]`; stays as it is.
 
     Returns:
         The same shape.
     """
-    size, painted = len(onto), onto.copy()
+    size = len(onto)
     count = int(random.integers(3, 30))
     colors, rough = palette(random, count), random.uniform(0, 0.12)
     radius = size * random.uniform(0.3, 0.6)
-    middle = size * (0.5 + random.uniform(-0.15, 0.15, 2))
-    noise = random.normal(size=(count, *shape.shape)).cumsum(axis=0)
+    middle = size * (0.35 + 0.3 * random.random(2))
+    noise = random.standard_normal((count, *shape.shape)).cumsum(axis=0)
     thickness = int(random.integers(1, max(size // 32, 2) + 1))
-    single = random.random() < 0.5
-    for number in range(count):
-        share = radius * (1 - number / count)
-        points = shape * share + noise[number] * rough * share / count**0.5 + middle
-        color = colors[0 if single else number].tolist()
-        cv2.polylines(painted, [_fixed(points)], True, color, thickness, cv2.LINE_AA, _SHIFT)
-    return painted
+    if random.random() < 0.5:
+        colors = colors[:1]
+    sizes = radius * (1 - np.arange(count) / count)[:, None, None]
+    curves = _fixed((shape + noise * (rough / count**0.5)) * sizes + middle)
+    # Numbers are painted, and their colours looked up: one channel is faster than three.
+    numbers = np.zeros((size, size), np.uint8)
+    for number, curve in enumerate(curves, 1):
+        color = min(number, len(colors))
+        cv2.polylines(numbers, [curve], True, color, thickness, cv2.LINE_8, _SHIFT)
+    return _looked_up(numbers, colors, onto)
 
 
-def paint_leaves(random: np.random.Generator, onto: Colors, texture: Colors) -> Colors:
+def paint_leaves(random: np.random.Generator, onto: Pixels, texture: Pixels) -> Pixels:
     """Drops shapes on an image, one over the other, large and small, plain and textured.
 
     Their radii have the density of 1 / r**3, which makes the statistics of the image the same
@@ -73,39 +87,44 @@ def paint_leaves(random: np.random.Generator, onto: Colors, texture: Colors) -> 
 
     Args:
         random: Draws them.
-        onto: RGB of 0 to 255, `[size, size, 3]`; stays as it is.
+        onto: RGB, `[size, size, 3]`; stays as it is.
         texture: Of the same size; some of the leaves are cut from it.
 
     Returns:
         The same shape.
     """
-    size, painted = len(onto), onto.copy()
+    size = len(onto)
     count = int(random.integers(10, 50))
     least, most = 0.04, 0.6  # of the side
     drawn = random.random(count)
     radii = size / np.sqrt((1 - drawn) / least**2 + drawn / most**2)
-    middles = random.uniform(0, size, (count, 1, 2))
-    angles, colors = random.uniform(0, 2 * np.pi, count), palette(random, count).tolist()
-    cosine, sine = np.cos(angles), np.sin(angles)
+    middles = size * random.random((count, 1, 2))
+    angles, colors = 2 * np.pi * random.random(count), palette(random, count)
+    cosine, sine = radii * np.cos(angles), radii * np.sin(angles)
     turns = np.stack([cosine, -sine, sine, cosine], axis=1).reshape(count, 2, 2)
     shapes = [outline(random) for _ in range(int(random.integers(1, 4)))]
-    scaled = turns * radii[:, None, None]
     corners = [
-        _fixed(shape @ scaled[first :: len(shapes)] + middles[first :: len(shapes)])
+        _fixed(shape @ turns[first :: len(shapes)] + middles[first :: len(shapes)])
         for first, shape in enumerate(shapes)
     ]
     cut = random.random(count) < 0.2
+    numbers = np.zeros((size, size), np.uint8)
     for number in range(count):
         points = corners[number % len(shapes)][number // len(shapes)]
-        if cut[number]:
-            mask = np.zeros((size, size), np.uint8)
-            cv2.fillPoly(mask, [points], 1, cv2.LINE_8, _SHIFT)
-            cv2.copyTo(texture, mask, painted)
-        else:
-            cv2.fillPoly(painted, [points], colors[number], cv2.LINE_AA, _SHIFT)
-    return painted
+        cv2.fillPoly(numbers, [points], number + 1, cv2.LINE_8, _SHIFT)
+    painted = _looked_up(numbers, colors, onto)
+    is_cut = np.zeros(256, np.uint8)
+    is_cut[1 : count + 1] = cut
+    return cv2.copyTo(texture, cv2.LUT(numbers, is_cut), painted)
+
+
+def _looked_up(numbers: NDArray[np.uint8], colors: Colors, onto: Pixels) -> Pixels:
+    """Gives pixels the colours of their numbers, from 1 on; where it is 0, it stays as it was."""
+    table = np.zeros((256, 1, 3), np.uint8)
+    table[1 : len(colors) + 1, 0] = rounded(colors)
+    return cv2.copyTo(cv2.applyColorMap(numbers, table), numbers, onto.copy())
 
 
 def _fixed(points: NDArray[np.floating]) -> NDArray[np.int32]:
-    fixed: NDArray[np.int32] = np.round(points * (1 << _SHIFT)).astype(np.int32)
+    fixed: NDArray[np.int32] = np.rint(points * (1 << _SHIFT)).astype(np.int32)
     return fixed

@@ -5,14 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from app.data.generated.colors import Colors, between, palette
+from app.data.generated.colors import Pixels, mixed, palette
 
 
-def texture(random: np.random.Generator, size: int) -> Colors:
+def texture(random: np.random.Generator, size: int) -> Pixels:
     """Draws a texture that fills an image: coloured noise, or waves of one direction.
 
     The amplitudes of the noise fall with frequency by a power between 0.5 and 2; in
@@ -21,13 +22,13 @@ def texture(random: np.random.Generator, size: int) -> Colors:
     "Learning to See by Looking at Noise", arXiv 2106.05963).
 
     Returns:
-        RGB of 0 to 255, `[size, size, 3]`.
+        RGB, `[size, size, 3]`.
     """
     return _waves(random, size) if random.random() < 0.3 else _noise(random, size)
 
 
-def _noise(random: np.random.Generator, size: int) -> Colors:
-    power, stretch, angle = random.uniform(0.5, 2), random.uniform(0, 1.5), random.uniform(0, np.pi)
+def _noise(random: np.random.Generator, size: int) -> Pixels:
+    power, stretch, angle = (0.5, 0, 0) + (1.5, 1.5, np.pi) * random.random(3)
     down, across = _frequencies(size)
     along = down * np.cos(angle) + across * np.sin(angle)
     # Stretched noise has a direction, as grass and wood have.
@@ -35,12 +36,10 @@ def _noise(random: np.random.Generator, size: int) -> Colors:
     radius[0, 0] = np.inf
     drawn = random.standard_normal((3, *radius.shape, 2), np.float32).view(np.complex64)[..., 0]
     spectrum = drawn * radius ** np.float32(-power)
-    planes = fft.irfft2(spectrum, s=(size, size))
-    planes /= planes.std(axis=(1, 2), keepdims=True) + 1e-9
+    planes = cv2.merge(list(fft.irfft2(spectrum, s=(size, size))))
     colors = palette(random, 3)
-    mean, sides = colors.mean(axis=0), colors - colors.mean(axis=0)
-    found: Colors = np.clip(mean + np.tensordot(planes, sides, (0, 0)), 0, 255)
-    return found.astype(np.float32)
+    mean, (_, deviations) = colors.mean(axis=0), cv2.meanStdDev(planes)
+    return mixed(planes, (colors - mean) / (deviations + 1e-9), mean)
 
 
 @cache
@@ -50,10 +49,10 @@ def _frequencies(size: int) -> tuple[NDArray[Any], NDArray[Any]]:
     return down[:, None], across[None]
 
 
-def _waves(random: np.random.Generator, size: int) -> Colors:
+def _waves(random: np.random.Generator, size: int) -> Pixels:
     count = int(random.integers(1, 4))
-    angles, phases = random.uniform(0, np.pi, count), random.uniform(0, 2 * np.pi, count)
-    cycles = np.exp(random.uniform(np.log(1), np.log(size / 4), count))
+    angles, phases = np.pi * random.random(count), 2 * np.pi * random.random(count)
+    cycles = (size / 4) ** random.random(count)
     down, across = (axis.astype(np.float32) / size for axis in np.ogrid[:size, :size])
     height = np.zeros((size, size), np.float32)
     for angle, phase, cycle in zip(angles, phases, cycles, strict=True):
@@ -63,4 +62,4 @@ def _waves(random: np.random.Generator, size: int) -> Colors:
     if random.random() < 0.5:  # with edges, as tiles and stripes have
         share = (share > random.uniform(0.3, 0.7)).astype(np.float32)
     low, high = palette(random, 2)
-    return between(low, high, share)
+    return mixed(cv2.cvtColor(share, cv2.COLOR_GRAY2BGR), np.diag(high - low), low)
