@@ -1,8 +1,8 @@
-"""Colours for generated images, and the painting with them."""
+"""Colours for generated images, and how numbers become colours."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import cv2
 import numpy as np
@@ -25,29 +25,32 @@ def palette(random: np.random.Generator, count: int) -> Colors:
     Returns:
         RGB of 0 to 255, `[count, 3]`.
     """
-    drawn = random.standard_normal((count + 2, 4)).astype(np.float32)
-    middle = 127 + 50 * drawn[0, :3]
-    bright, colored = (60, 35) * np.exp((0.3, 0.5) * drawn[1, :2]).astype(np.float32)
-    around = bright * drawn[2:, 3:] + colored * drawn[2:, :3]
-    return np.clip(middle + around, 0, 255, dtype=np.float32)
+    drawn = random.standard_normal((count + 2, 4))
+    bright, colored = 60 * math.exp(0.3 * drawn[1, 0]), 35 * math.exp(0.5 * drawn[1, 1])
+    colors = drawn[2:, :3] * colored
+    colors += drawn[2:, 3:] * bright + (127 + 50 * drawn[0, :3])
+    return np.minimum(np.maximum(colors, 0), 255).astype(np.float32)  # np.clip is slow of few
 
 
-def mixed(planes: NDArray[Any], sides: NDArray[Any], origin: NDArray[Any]) -> Pixels:
-    """Makes colours of numbers: each number times its side of the colour cube, from an origin.
+def whole(colors: Colors) -> Pixels:
+    """Rounds colours of 0 to 255 to bytes."""
+    made: Pixels = np.rint(colors).astype(np.uint8)
+    return made
+
+
+def mixed(shares: NDArray[np.float32], sides: Colors, origin: Colors | None = None) -> Pixels:
+    """Makes colours of numbers: each times its side of a body of colours, all from its origin.
 
     Args:
-        planes: float32, `[h, w, n]`.
+        shares: `[size, size, n]`.
         sides: RGB, `[n, 3]`.
-        origin: RGB, `[3]`.
+        origin: RGB, `[3]`; black if None.
 
     Returns:
-        RGB, `[h, w, 3]`, cut off at 0 and 255.
+        `[size, size, 3]`, rounded, cut off at 0 and 255.
     """
-    colors = cv2.transform(planes, np.column_stack([sides.T, origin]))
-    return rounded(colors)
-
-
-def rounded(image: NDArray[Any]) -> Pixels:
-    """Rounds floats to bytes, which end at 0 and 255."""
-    made: Pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return made
+    height, width, count = shares.shape
+    colors = (shares.reshape(-1, count) @ sides).reshape(height, width, 3)
+    start = (0.0, 0.0, 0.0) if origin is None else origin.tolist()
+    mixed: Pixels = cv2.add(colors, (*start, 0.0), dtype=cv2.CV_8U)
+    return mixed

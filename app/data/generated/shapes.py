@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import cycle
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.generated.colors import Colors, Pixels, palette, rounded
+from app.data.generated.colors import Colors, Pixels, palette, whole
+from app.data.generated.plane import turns
 
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV is given
 _CORNERS = 48
-_ORDERS = np.arange(2, 9)
+_ORDERS = np.arange(2, 9)  # of harmonics
 
 
 def outline(random: np.random.Generator) -> NDArray[np.float32]:
@@ -22,26 +24,31 @@ def outline(random: np.random.Generator) -> NDArray[np.float32]:
     """
     kind = random.random()
     circle = _circle(int(random.integers(3, 8)) if kind < 0.3 else _CORNERS)
-    radius = _harmonics(random) if kind >= 0.5 else 1.0
-    stretch, turn = (0.3, 0) + (0.7, 2 * np.pi) * random.random(2)
-    cosine, sine = np.cos(turn), np.sin(turn)
-    stretched = np.array([[stretch * cosine, -stretch * sine], [sine, cosine]])
-    found: NDArray[np.float32] = ((circle * radius).T @ stretched).astype(np.float32)
+    if kind >= 0.5:
+        circle = circle * _harmonics(random)
+    stretch, turn = random.random(2)
+    turned = turns(2 * np.pi * turn)
+    turned[0] *= 0.3 + 0.7 * stretch
+    found: NDArray[np.float32] = (circle.T @ turned).astype(np.float32)
     return found
 
 
 @cache
-def _circle(corners: int) -> NDArray[np.float64]:
-    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    return np.stack([np.cos(angle), np.sin(angle)])
+def _circle(corners: int) -> NDArray[np.float32]:
+    angles = np.arange(corners) * (2 * np.pi / corners)
+    return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
-def _harmonics(random: np.random.Generator) -> NDArray[np.float64]:
-    angle = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-    strength = random.standard_normal(7) * random.uniform(0.1, 0.5) / _ORDERS**0.5
-    phases = 6.3 * random.random((7, 1))
-    radius = np.abs(1 + strength @ np.cos(_ORDERS[:, None] * angle + phases))
-    found: NDArray[np.float64] = radius / radius.max()
+@cache
+def _angles() -> NDArray[np.float32]:
+    return np.outer(_ORDERS, np.arange(_CORNERS) * (2 * np.pi / _CORNERS)).astype(np.float32)
+
+
+def _harmonics(random: np.random.Generator) -> NDArray[np.float32]:
+    strength = random.standard_normal(7) * (0.1 + 0.4 * random.random()) / _ORDERS**0.5
+    phases = (6.3 * random.random((7, 1))).astype(np.float32)
+    radius = np.abs(1 + strength.astype(np.float32) @ np.cos(_angles() + phases))
+    found: NDArray[np.float32] = radius / radius.max()
     return found
 
 
@@ -66,15 +73,13 @@ def paint_contours(random: np.random.Generator, shape: NDArray[np.float32], onto
     middle = size * (0.35 + 0.3 * random.random(2))
     noise = random.standard_normal((count, *shape.shape)).cumsum(axis=0)
     thickness = int(random.integers(1, max(size // 32, 2) + 1))
-    if random.random() < 0.5:
-        colors = colors[:1]
+    single = random.random() < 0.5
     sizes = radius * (1 - np.arange(count) / count)[:, None, None]
-    curves = _fixed((shape + noise * (rough / count**0.5)) * sizes + middle)
+    curves = list(_fixed((shape + noise * (rough / count**0.5)) * sizes + middle))
     # Numbers are painted, and their colours looked up: one channel is faster than three.
     numbers = np.zeros((size, size), np.uint8)
-    for number, curve in enumerate(curves, 1):
-        color = min(number, len(colors))
-        cv2.polylines(numbers, [curve], True, color, thickness, cv2.LINE_8, _SHIFT)
+    for number, curve in enumerate([curves] if single else zip(curves), 1):
+        cv2.polylines(numbers, curve, True, number, thickness, cv2.LINE_8, _SHIFT)
     return _looked_up(numbers, colors, onto)
 
 
@@ -98,31 +103,31 @@ def paint_leaves(random: np.random.Generator, onto: Pixels, texture: Pixels) -> 
     least, most = 0.04, 0.6  # of the side
     drawn = random.random(count)
     radii = size / np.sqrt((1 - drawn) / least**2 + drawn / most**2)
-    middles = size * random.random((count, 1, 2))
+    middles = (size * random.random((count, 1, 2))).astype(np.float32)
     angles, colors = 2 * np.pi * random.random(count), palette(random, count)
-    cosine, sine = radii * np.cos(angles), radii * np.sin(angles)
-    turns = np.stack([cosine, -sine, sine, cosine], axis=1).reshape(count, 2, 2)
+    lying = (radii[:, None, None] * turns(angles)).astype(np.float32)
     shapes = [outline(random) for _ in range(int(random.integers(1, 4)))]
     corners = [
-        _fixed(shape @ turns[first :: len(shapes)] + middles[first :: len(shapes)])
+        iter(_fixed(shape @ lying[first :: len(shapes)] + middles[first :: len(shapes)]))
         for first, shape in enumerate(shapes)
     ]
     cut = random.random(count) < 0.2
     numbers = np.zeros((size, size), np.uint8)
-    for number in range(count):
-        points = corners[number % len(shapes)][number // len(shapes)]
-        cv2.fillPoly(numbers, [points], number + 1, cv2.LINE_8, _SHIFT)
-    painted = _looked_up(numbers, colors, onto)
-    is_cut = np.zeros(256, np.uint8)
-    is_cut[1 : count + 1] = cut
-    return cv2.copyTo(texture, cv2.LUT(numbers, is_cut), painted)
+    for number, leaves in zip(range(1, count + 1), cycle(corners)):
+        cv2.fillPoly(numbers, [next(leaves)], number, cv2.LINE_8, _SHIFT)
+    of_texture = np.zeros(256, np.uint8)
+    of_texture[1 : count + 1] = cut
+    plain = _looked_up(numbers, colors, onto)
+    painted: Pixels = cv2.copyTo(texture, cv2.LUT(numbers, of_texture), plain)
+    return painted
 
 
 def _looked_up(numbers: NDArray[np.uint8], colors: Colors, onto: Pixels) -> Pixels:
     """Gives pixels the colours of their numbers, from 1 on; where it is 0, it stays as it was."""
     table = np.zeros((256, 1, 3), np.uint8)
-    table[1 : len(colors) + 1, 0] = rounded(colors)
-    return cv2.copyTo(cv2.applyColorMap(numbers, table), numbers, onto.copy())
+    table[1 : len(colors) + 1, 0] = whole(colors)
+    found: Pixels = cv2.copyTo(cv2.applyColorMap(numbers, table), numbers, onto.copy())
+    return found
 
 
 def _fixed(points: NDArray[np.floating]) -> NDArray[np.int32]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from app.data.generated.colors import Pixels, mixed, palette
+
+# How three colours differ, and their mean: two planes of noise suffice for the variance of three.
+_CONTRASTS = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [9]])
 
 
 def texture(random: np.random.Generator, size: int) -> Pixels:
@@ -28,37 +30,49 @@ def texture(random: np.random.Generator, size: int) -> Pixels:
 
 
 def _noise(random: np.random.Generator, size: int) -> Pixels:
-    power, stretch, angle = (0.5, 0, 0) + (1.5, 1.5, np.pi) * random.random(3)
-    down, across = _frequencies(size)
-    along = down * np.cos(angle) + across * np.sin(angle)
-    # Stretched noise has a direction, as grass and wood have.
-    radius = np.sqrt(down**2 + across**2 + (np.exp(stretch) - 1) * along**2)
-    radius[0, 0] = np.inf
-    drawn = random.standard_normal((3, *radius.shape, 2), np.float32).view(np.complex64)[..., 0]
-    spectrum = drawn * radius ** np.float32(-power)
-    planes = cv2.merge(list(fft.irfft2(spectrum, s=(size, size))))
-    colors = palette(random, 3)
-    mean, (_, deviations) = colors.mean(axis=0), cv2.meanStdDev(planes)
-    return mixed(planes, (colors - mean) / (deviations + 1e-9), mean)
+    power, stretch, angle = (random.random(3) * (1.5, 1.5, np.pi)).tolist()
+    spectrum = _drawn(random, size) * _squared_radius(size, stretch, angle) ** (-(power + 0.5) / 2)
+    spectrum[0, 0] = 0
+    # Of independent numbers the transform makes two independent planes, its parts.
+    planes = cv2.dft(spectrum.view(np.float32).reshape(size, size, 2), flags=cv2.DFT_INVERSE)
+    colors, (_, deviations) = _CONTRASTS @ palette(random, 3), cv2.meanStdDev(planes)
+    sides = colors[:2] / (deviations + 1e-9)
+    return mixed(planes, sides.astype(np.float32), colors[2])
+
+
+def _drawn(random: np.random.Generator, size: int) -> NDArray[np.complex64]:
+    """Draws a spectrum of noise; its numbers are odd, so that they are about 0."""
+    # Bytes are drawn twenty times as fast as normal numbers, and sums of thousands are seen.
+    raw = random.bit_generator.random_raw((size * size + 3) // 4).view(np.int8)
+    numbers = (raw[: 2 * size * size] | np.int8(1)).astype(np.float32)
+    return numbers.view(np.complex64).reshape(size, size)
+
+
+def _squared_radius(size: int, stretch: float, angle: float) -> NDArray[np.float32]:
+    """Distances of frequencies from 0. Stretched noise has a direction, as grass and wood have."""
+    cosine, sine, more = math.cos(angle), math.sin(angle), math.exp(stretch) - 1
+    parts = 1 + more * cosine**2, 1 + more * sine**2, 2 * more * cosine * sine
+    radii: NDArray[np.float32] = np.array(parts, np.float32) @ _squared_frequencies(size)
+    return radii.reshape(size, size)
 
 
 @cache
-def _frequencies(size: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    down = fft.fftfreq(size, 1 / size).astype(np.float32)
-    across = fft.rfftfreq(size, 1 / size).astype(np.float32)
-    return down[:, None], across[None]
+def _squared_frequencies(size: int) -> NDArray[np.float32]:
+    each = np.fft.fftfreq(size, 1 / size)
+    down, across = np.meshgrid(each, each, indexing="ij")
+    down[0, 0] = 1  # no power of 0
+    squares = np.stack([down**2, across**2, down * across])
+    return squares.reshape(3, -1).astype(np.float32)
 
 
 def _waves(random: np.random.Generator, size: int) -> Pixels:
     count = int(random.integers(1, 4))
-    angles, phases = np.pi * random.random(count), 2 * np.pi * random.random(count)
-    cycles = (size / 4) ** random.random(count)
-    down, across = (axis.astype(np.float32) / size for axis in np.ogrid[:size, :size])
-    height = np.zeros((size, size), np.float32)
-    for angle, phase, cycle in zip(angles, phases, cycles, strict=True):
-        way = down * np.float32(np.cos(angle)) + across * np.float32(np.sin(angle))
-        height += np.sin(np.float32(2 * np.pi * cycle) * way + np.float32(phase))
-    share = (height / count + 1) / 2
+    angles, phases = np.pi * random.random((count, 1)), 2 * np.pi * random.random((count, 1))
+    cycles = (size / 4) ** random.random((count, 1))
+    turns = np.arange(size) * (2 * np.pi / size) * cycles
+    down = (turns * np.cos(angles) + phases).astype(np.float32)
+    across = (turns * np.sin(angles)).astype(np.float32)
+    share = np.sin(down[:, :, None] + across[:, None]).mean(axis=0) / 2 + 0.5
     if random.random() < 0.5:  # with edges, as tiles and stripes have
         share = (share > random.uniform(0.3, 0.7)).astype(np.float32)
     low, high = palette(random, 2)
