@@ -12,9 +12,10 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Says which modules come from neither Python nor graft, and how many are loaded in all.
+# Says which modules come from neither Python nor graft, how many are loaded in all, and the CPU
+# seconds of the process.
 LOADED = """
-import sys
+import sys, time
 from app.cli import graft
 
 try:
@@ -22,7 +23,7 @@ try:
 except SystemExit as left:
     code = left.code
 outside = {name.split(".")[0] for name in sys.modules} - sys.stdlib_module_names
-print(code, sorted(outside), len(sys.modules), file=sys.stderr)
+print([code, sorted(outside), len(sys.modules), time.process_time()], file=sys.stderr)
 """
 KERAS = """
 import sys
@@ -53,6 +54,16 @@ OWN = ("app", "graft_recipe_", "__", "_virtualenv", "_distutils_hack", "sitecust
     ],
 )
 def test_help_and_mistakes_load_nothing_but_python(command: str, code: int) -> None:
+    left, outside, count, seconds = loaded(command)
+    assert left == code
+    assert {name for name in outside if not name.startswith(OWN)} == set()
+    assert count < 250, "it was 185 at most; each module is time that help waits"
+    if seconds >= 0.5:  # neighbours take CPU seconds, too, but not each time
+        seconds = min(loaded(command)[-1] for _ in range(3))
+    assert seconds < 0.5, "0.07 on a machine at rest; NumPy alone takes it over 0.15"
+
+
+def loaded(command: str) -> tuple[int, list[str], int, float]:
     done = subprocess.run(
         [sys.executable, "-c", LOADED, *command.split()],
         cwd=ROOT,
@@ -62,12 +73,8 @@ def test_help_and_mistakes_load_nothing_but_python(command: str, code: int) -> N
         timeout=60,
         check=True,
     )
-    left, rest = done.stderr.splitlines()[-1].split(" ", 1)
-    outside, count = rest.rsplit(" ", 1)
-    assert int(left) == code
-    assert {name for name in ast.literal_eval(outside) if not name.startswith(OWN)} == set()
-    # Seconds depend on the machine's hour; benchmarks/start_up.py has them.
-    assert int(count) < 250, "it was 185 at most; each module is time that help waits"
+    left, outside, count, seconds = ast.literal_eval(done.stderr.splitlines()[-1])
+    return left, outside, count, seconds
 
 
 def test_keras_is_loaded_without_what_graft_has_no_use_for(tmp_path: Path) -> None:
