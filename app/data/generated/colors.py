@@ -52,5 +52,5 @@ def mixed(shares: NDArray[np.float32], sides: Colors, origin: Colors | None = No
     height, width, count = shares.shape
     colors = (shares.reshape(-1, count) @ sides).reshape(height, width, 3)
     start = (0.0, 0.0, 0.0) if origin is None else origin.tolist()
-    mixed: Pixels = cv2.add(colors, (*start, 0.0), dtype=cv2.CV_8U)
-    return mixed
+    made: Pixels = cv2.add(colors, (*start, 0.0), dtype=cv2.CV_8U)
+    return made

@@ -18,7 +18,7 @@ KINDS = ("fractal", "contours", "leaves", "texture")
 # Leaves look most like photographs, whose parts hide one another.
 _SHARES = (0.25, 0.2, 0.4, 0.15)
 _UP_TO = list(accumulate(_SHARES))
-# Where the numbers of images begin that have no class: no class has as many of its own.
+# The streams of images without a class; 0 and 1 are those of classes and of their images.
 _WITHOUT_CLASS = 1 << 62
 
 
@@ -74,7 +74,7 @@ def _streams(seed: int, kind: int) -> Callable[[int], np.random.Generator]:
     state = bits.state
 
     def stream(number: int) -> np.random.Generator:
-        # Six times as fast as to make another one, which asks for entropy though it has a key.
+        # To make another one would be slow: it asks for entropy though it has a key.
         state["state"]["counter"][3] = number
         bits.state = state
         return np.random.Generator(bits)

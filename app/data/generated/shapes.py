@@ -15,6 +15,7 @@ from app.data.generated.plane import turns
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV is given
 _CORNERS = 48
 _ORDERS = np.arange(2, 9)  # of harmonics
+_ANGLES = np.outer(_ORDERS, np.arange(_CORNERS) * (2 * np.pi / _CORNERS)).astype(np.float32)
 
 
 def outline(random: np.random.Generator) -> NDArray[np.float32]:
@@ -39,15 +40,10 @@ def _circle(corners: int) -> NDArray[np.float32]:
     return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
-@cache
-def _angles() -> NDArray[np.float32]:
-    return np.outer(_ORDERS, np.arange(_CORNERS) * (2 * np.pi / _CORNERS)).astype(np.float32)
-
-
 def _harmonics(random: np.random.Generator) -> NDArray[np.float32]:
     strength = random.standard_normal(7) * (0.1 + 0.4 * random.random()) / _ORDERS**0.5
     phases = (6.3 * random.random((7, 1))).astype(np.float32)
-    radius = np.abs(1 + strength.astype(np.float32) @ np.cos(_angles() + phases))
+    radius = np.abs(1 + strength.astype(np.float32) @ np.cos(_ANGLES + phases))
     found: NDArray[np.float32] = radius / radius.max()
     return found
 

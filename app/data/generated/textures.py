@@ -42,14 +42,14 @@ def _noise(random: np.random.Generator, size: int) -> Pixels:
 
 def _drawn(random: np.random.Generator, size: int) -> NDArray[np.complex64]:
     """Draws a spectrum of noise; its numbers are odd, so that they are about 0."""
-    # Bytes are drawn twenty times as fast as normal numbers, and sums of thousands are seen.
+    # Normal numbers are drawn far more slowly than bytes, and sums of thousands are seen.
     raw = random.bit_generator.random_raw((size * size + 3) // 4).view(np.int8)
     numbers = (raw[: 2 * size * size] | np.int8(1)).astype(np.float32)
     return numbers.view(np.complex64).reshape(size, size)
 
 
 def _squared_radius(size: int, stretch: float, angle: float) -> NDArray[np.float32]:
-    """Distances of frequencies from 0. Stretched noise has a direction, as grass and wood have."""
+    """Squared distances of frequencies from 0; stretched noise has a direction, as grass has."""
     cosine, sine, more = math.cos(angle), math.sin(angle), math.exp(stretch) - 1
     parts = 1 + more * cosine**2, 1 + more * sine**2, 2 * more * cosine * sine
     radii: NDArray[np.float32] = np.array(parts, np.float32) @ _squared_frequencies(size)
@@ -76,4 +76,5 @@ def _waves(random: np.random.Generator, size: int) -> Pixels:
     if random.random() < 0.5:  # with edges, as tiles and stripes have
         share = (share > random.uniform(0.3, 0.7)).astype(np.float32)
     low, high = palette(random, 2)
+    # A plane a colour: of matrices with a single column products are slow.
     return mixed(cv2.cvtColor(share, cv2.COLOR_GRAY2BGR), np.diag(high - low), low)
