@@ -99,7 +99,6 @@ class Prepared:
             views: How many of each image the epochs walk through; a new one each epoch if 0.
         """
         recipe = self.recipe
-        mixing = Mixing(recipe.augmentation, recipe.seed)
         return training_batches(
             self.index,
             self._augmenter(),
@@ -109,7 +108,7 @@ class Prepared:
             first_epoch=first_epoch,
             epochs=epochs,
             devices=_devices(),
-            mixing=mixing if mixing.mixes else None,
+            mixing=Mixing(recipe.augmentation, recipe.seed),
             first_step=first_step,
             views=views,
             kept=self.kept,

@@ -9,6 +9,7 @@ from app.data.kept import KeptImages
 from app.data.mixing import Mixing
 from app.data.sources import list_images
 from app.models import build_model, unfreeze
+from app.preparation import build_classifier
 from app.prepared import task_of
 from app.run_directory import new_run
 from app.runs import record, save
@@ -22,6 +23,7 @@ __all__ = [
     "Mixing",
     "Progress",
     "build_backbone",
+    "build_classifier",
     "build_index",
     "build_model",
     "compile_for",

@@ -27,23 +27,20 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
     """Trains with `fit`, and leaves a run that can be evaluated and exported."""
     steps = load_steps()  # and TensorFlow, now that the settings are known to be right
     steps.set_up(recipe)
-    data, batch = recipe.data, recipe.data.batch_size
+    data, batch, seed = recipe.data, recipe.data.batch_size, recipe.seed
     backbone = steps.find_backbone(recipe.backbone)
     size = data.image_size or backbone.image_size
     # 1. Every image is looked at, hashed, and given to a split.
     found = steps.list_images(data.source)
-    index = steps.build_index(found, data.validation_fraction, data.test_fraction, recipe.seed)
+    index = steps.build_index(found, data.validation_fraction, data.test_fraction, seed)
     task = steps.task_of(index)
     # 2. A backbone without its head, and a fresh head on it: pixels in, logits out.
     base, weights = steps.build_backbone(backbone, size, recipe.weights)
-    counts = {"class_counts": task.class_counts, "image_count": task.image_count}
-    classes = task.class_count
-    model = steps.build_model(backbone, base, recipe.head, classes, recipe.seed, **counts)
+    model = steps.build_classifier(recipe, backbone, base, task)
     started = steps.new_run(recipe, directory)
     # 3. Batches: varied ones to train on, and images as they are to watch.
-    vary = steps.Augmenter(recipe.augmentation, size, recipe.seed)
-    mixing = steps.Mixing(recipe.augmentation, recipe.seed)
-    mix = mixing if mixing.mixes else None
+    vary = steps.Augmenter(recipe.augmentation, size, seed)
+    mixing = steps.Mixing(recipe.augmentation, seed)
     kept = steps.KeptImages([*index.split("validation"), *index.split("train")], size)
     watched = steps.measuring_batches(index, index.split("validation"), size, batch, kept=kept)
     per_epoch = steps.steps_per_epoch(len(index.split("train")), batch)
@@ -53,7 +50,7 @@ def run(recipe: Recipe, directory: Path | None = None) -> Run:
         steps.compile_for(model, backbone, stage, task, per_epoch)
         model.fit(
             steps.training_batches(
-                index, vary, size, batch, recipe.seed, 0, stage.epochs, mixing=mix, kept=kept
+                index, vary, size, batch, seed, 0, stage.epochs, mixing=mixing, kept=kept
             ),
             steps_per_epoch=per_epoch,
             epochs=stage.epochs,

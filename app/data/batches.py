@@ -118,7 +118,7 @@ def _mixed(
     epoch: tf.Tensor,
     step: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    if mixing is None:
+    if mixing is None or not mixing.mixes:
         return pixels, labels
 
     def in_numpy(pixels: Any, labels: Any, epoch: Any, step: Any) -> tuple[Any, Any]:
